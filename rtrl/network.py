@@ -1,0 +1,201 @@
+"""A network: a cell, a readout, and their weights."""
+
+import numpy as np
+
+import rtrl_core
+from rtrl import _files
+from rtrl._spec import integer, non_negative
+from rtrl.cells import Cell
+from rtrl.readouts import Readout
+from rtrl_core.memory import check_memory
+
+__all__ = ["Network"]
+
+_ALIGN = 64  # bytes; rows of weights start on a cache line
+_CHUNK = 512  # parameters; the flat array is whole chunks of the engine
+
+
+class Network:
+    """A recurrent cell with its weights, and optionally a readout.
+
+    Parameters
+    ----------
+    cell : rtrl.cells.Cell
+        What a time step computes.
+    inputs : int
+        Width of the input, or number of ids.
+    readout : rtrl.readouts.Readout or None
+        Outputs and loss; None leaves them to the caller (see `Session.advance`).
+    dtype : {"float32", "float64"}
+        Type of all numbers.
+    seed : int
+        Seed of the initial weights.
+    weight_std : float or None
+        None: weights uniform in +-1/sqrt(hidden), as PyTorch does.  A number: normal with this standard
+        deviation, biases included (0.01 is what KF-RTRL's and OK's experiments use).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of its kind.
+    MemoryError
+        If the weights do not fit; the message says how much they need.
+    """
+
+    def __init__(self, cell, inputs, readout=None, dtype="float32", seed=0, weight_std=None):
+        if not isinstance(cell, Cell):
+            raise TypeError(f"cell must be a cell such as rtrl.RNN(32); got {cell!r}")
+        if readout is not None and not isinstance(readout, Readout):
+            raise TypeError(f"readout must be a readout such as rtrl.Softmax(50), or None; got {readout!r}")
+        self.cell = cell
+        self.inputs = integer("inputs", inputs, most=2**24)
+        self.readout = readout
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            self.dtype = None
+        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
+            raise ValueError(f'dtype must be "float32" or "float64"; got {dtype!r}')
+        seed = integer("seed", seed, least=0, most=2**64 - 1)
+        if weight_std is not None:
+            weight_std = non_negative("weight_std", weight_std)
+        self._arrange()
+        self._initialise(np.random.default_rng(seed), weight_std)
+
+    def _arrange(self):
+        """Lay all parameters out in one flat array, a row of weights on whole cache lines."""
+        core = self.compiled_cell()
+        units = _ALIGN // self.dtype.itemsize
+        self._shapes, self._places, end = {}, {}, 0
+        for stage in range(core.depth):
+            columns = core.n + (self.inputs if stage == 0 else 0) + 1
+            self._shapes[f"cell.{stage}.weight"] = (core.r * core.n, columns)
+        if self.readout is not None:
+            self._shapes["readout.weight"] = (self.compiled_readout().outputs, core.n + 1)
+        for name, (rows, columns) in self._shapes.items():
+            if name == "readout.weight":
+                end = -(-end // _CHUNK) * _CHUNK
+            stride = -(-columns // units) * units
+            self._places[name] = (end, stride)
+            end += rows * stride
+        count = -(-end // _CHUNK) * _CHUNK
+        check_memory(count * self.dtype.itemsize, {"weights": count * self.dtype.itemsize})
+        self._flat = _aligned(count, self.dtype)
+        self._holes = self._mask(core)
+
+    def _mask(self, core):
+        """Flat array with 0 where the cell has no weight, or None."""
+        blocks = core.holes(self.inputs)
+        if not blocks:
+            return None
+        mask = _aligned(self._flat.size, self.dtype)
+        mask[:] = 1
+        first = self._view(mask, "cell.0.weight")
+        for a, start, stop in blocks:
+            first[a * core.n : (a + 1) * core.n, start:stop] = 0
+        return mask
+
+    def _initialise(self, generator, weight_std):
+        bound = 1 / np.sqrt(self.cell.hidden)
+        for view in self.parameters().values():
+            if weight_std is None:
+                view[...] = generator.uniform(-bound, bound, view.shape)
+            else:
+                view[...] = generator.normal(0, weight_std, view.shape)
+        if self._holes is not None:
+            self._flat *= self._holes
+
+    def compiled_cell(self):
+        """The cell as an object of the compiled core."""
+        return self.cell._compiled(self.dtype.name)
+
+    def compiled_readout(self):
+        """The readout as an object of the compiled core, or None."""
+        return None if self.readout is None else self.readout._compiled(self.dtype.name)
+
+    def _view(self, flat, name):
+        (rows, columns), (start, stride) = self._shapes[name], self._places[name]
+        return flat[start : start + rows * stride].reshape(rows, stride)[:, :columns]
+
+    def parameters(self):
+        """Views of the weights by name; writing into a view changes the network.
+
+        Returns
+        -------
+        dict of str to ndarray
+            "cell.<stage>.weight" [r*n, m] (rows map-major, columns h | x | 1) and "readout.weight"
+            [outputs, n + 1] (columns h | 1).
+        """
+        return {name: self._view(self._flat, name) for name in self._shapes}
+
+    @property
+    def parameter_count(self):
+        """Number of weights, without those that the cell does not have."""
+        count = sum(rows * columns for rows, columns in self._shapes.values())
+        return count if self._holes is None else count - int((self._view(self._holes, "cell.0.weight") == 0).sum())
+
+    def describe(self):
+        """What is needed to make this network again, weights apart, as plain data."""
+        return {
+            "cell": _files.pack(self.cell),
+            "inputs": self.inputs,
+            "readout": None if self.readout is None else _files.pack(self.readout),
+            "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def from_description(cls, description, weights):
+        """The network of `describe` with the given parameters.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not those of this network.
+        """
+        network = cls(
+            _files.unpack(description["cell"]),
+            description["inputs"],
+            None if description["readout"] is None else _files.unpack(description["readout"]),
+            description["dtype"],
+            weight_std=0,
+        )
+        views = network.parameters()
+        if set(weights) != set(views):
+            raise ValueError(f"expected the parameters {sorted(views)}; got {sorted(weights)}")
+        for name, view in views.items():
+            if weights[name].shape != view.shape or weights[name].dtype != view.dtype:
+                raise ValueError(f"{name} must be {view.dtype} of shape {view.shape}; got {weights[name].dtype} of {weights[name].shape}")
+            view[...] = weights[name]
+        return network
+
+    def save(self, path):
+        """Write the network to a file; an existing file is replaced only by a complete one."""
+        _files.write(path, "network", {"network": self.describe()}, self.parameters())
+
+    @classmethod
+    def load(cls, path):
+        """The network that `save` wrote.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is not a network's file, or damaged.
+        """
+        description, arrays = _files.read(path, "network")
+        with _files.naming(path):
+            return cls.from_description(description["network"], arrays)
+
+    def __reduce__(self):
+        return Network.from_description, (self.describe(), {name: view.copy() for name, view in self.parameters().items()})
+
+    def __repr__(self):
+        return f"Network({self.cell!r}, inputs={self.inputs}, readout={self.readout!r}, dtype={self.dtype.name!r})"
+
+
+def _aligned(count, dtype):
+    """A zeroed flat array that starts on a cache line."""
+    room = np.zeros(count + _ALIGN // dtype.itemsize, dtype)
+    start = -room.ctypes.data % _ALIGN // dtype.itemsize
+    return room[start : start + count]

@@ -1,0 +1,38 @@
+"""Shadows: a second estimator on the same stream, to compare gradients."""
+
+import numpy as np
+
+__all__ = ["Shadow"]
+
+
+class Shadow:
+    """An estimator that watches a session without changing it; made by `Session.shadow`.
+
+    Attributes
+    ----------
+    estimator : rtrl.estimators.Estimator
+        Its spec.
+    cosines : ndarray [updates]
+        Cosine between the session's gradient of the cell and this one, for the updates of the last call of `step`,
+        `run` or `gradient`; NaN where one of the two is 0.
+    relative_errors : ndarray [updates]
+        |session's gradient - this one| / |this one|, likewise.
+    """
+
+    def __init__(self, estimator, network, kept):
+        self.estimator = estimator
+        self.cosines = np.empty(0)
+        self.relative_errors = np.empty(0)
+        self._network = network
+        self._kept = kept
+
+    def gradient(self):
+        """This estimator's gradient at the session's last update, as a dict like `Network.parameters` (cell only)."""
+        return {
+            name: self._network._view(self._kept, name).copy()
+            for name in self._network.parameters()
+            if name != "readout.weight"
+        }
+
+    def __repr__(self):
+        return f"Shadow({self.estimator!r})"

@@ -1,0 +1,23 @@
+# Floor 1: what Cython needs to know of the array kernels (products.h, functions.h, vectors.h).
+cdef extern from "products.h" nogil:
+    void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
+    void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)
+    void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
+    double panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate)
+    void panel_pull(long rows, const real *delta, const real *panel, real *y)
+
+cdef extern from "functions.h" nogil:
+    real exp1(real x)
+    real tanh1(real x)
+    real sigmoid1(real x)
+    void exps(long count, const real *x, real *y)
+    void tanhs(long count, const real *x, real *y)
+    void sigmoids(long count, const real *x, real *y)
+
+cdef extern from "vectors.h" nogil:
+    double dot(long count, const real *x, const real *y)
+    double norm2(long count, const real *x)
+    void axpy(long count, real alpha, const real *x, real *y)
+    void scale(long count, real alpha, real *x)
+    double axpby_norm2(long count, real alpha, const real *x, real beta, real *y)
+    real maximum(long count, const real *x)

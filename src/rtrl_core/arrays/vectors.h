@@ -1,0 +1,86 @@
+/* Floor 1: one pass over one or two vectors.
+ *
+ *   dot          x . y                       maximum       max_i x_i, for a stable softmax
+ *   norm2        x . x                       axpy          y <- alpha x + y
+ *   axpby_norm2  y <- alpha x + beta y, returns y . y      scale   x <- alpha x
+ *
+ * All take contiguous [n] and are bound by memory, which is why axpby_norm2 exists: the scales of
+ * UORO need the norm of the very vector that was just written.
+ * Sums are double: float32 squares leave the range at 1e-19 and 1e19, and long sums lose digits.
+ * Element i always goes to partial sum i % PARTS, and the parts meet in a fixed tree, so that the
+ * result does not depend on the vector width of the CPU level.
+ */
+#ifndef RTRL_VECTORS_H
+#define RTRL_VECTORS_H
+
+#include "platform.h"
+
+/* One rounding where the CPU has it, and never at the compiler's choice: it contracts a vector loop
+ * and its remainder differently. */
+#ifndef RTRL_FMA
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#define RTRL_FMA(a, b, c) _Generic((c), float: fmaf, default: fma)(a, b, c)
+#else
+#define RTRL_FMA(a, b, c) ((a) * (b) + (c))
+#endif
+#endif
+
+/* Enough chains to hide the latency of an addition, few enough to stay in 16 SSE registers. */
+#define PARTS 16
+
+/* Runs `body` for i in [0, n), with part = the partial result of element i. */
+#define RTRL_IN_PARTS(n, body)                                                                \
+    long first = 0;                                                                           \
+    for (; first + PARTS <= (n); first += PARTS)                                              \
+        RTRL_SIMD for (long part = 0; part < PARTS; part++) {                                 \
+            const long i = first + part;                                                      \
+            body                                                                              \
+        }                                                                                     \
+    for (long part = 0; first + part < (n); part++) {                                         \
+        const long i = first + part;                                                          \
+        body                                                                                  \
+    }
+
+RTRL_INLINE double parts_total(double *parts) {
+    for (long half = PARTS / 2; half > 0; half /= 2)
+        for (long part = 0; part < half; part++) parts[part] += parts[part + half];
+    return parts[0];
+}
+
+RTRL_INLINE double dot(long n, const real *RTRL_RESTRICT x, const real *RTRL_RESTRICT y) {
+    double parts[PARTS] = {0};
+    RTRL_IN_PARTS(n, parts[part] = RTRL_FMA((double)x[i], (double)y[i], parts[part]);)
+    return parts_total(parts);
+}
+
+RTRL_INLINE double norm2(long n, const real *x) { return dot(n, x, x); }
+
+RTRL_INLINE double axpby_norm2(long n, real alpha, const real *RTRL_RESTRICT x, real beta, real *RTRL_RESTRICT y) {
+    double parts[PARTS] = {0};
+    RTRL_IN_PARTS(n, {
+        y[i] = RTRL_FMA(alpha, x[i], beta * y[i]);
+        parts[part] = RTRL_FMA((double)y[i], (double)y[i], parts[part]);
+    })
+    return parts_total(parts);
+}
+
+RTRL_INLINE void axpy(long n, real alpha, const real *RTRL_RESTRICT x, real *RTRL_RESTRICT y) {
+    RTRL_SIMD for (long i = 0; i < n; i++) y[i] = RTRL_FMA(alpha, x[i], y[i]);
+}
+
+RTRL_INLINE void scale(long n, real alpha, real *x) {
+    RTRL_SIMD for (long i = 0; i < n; i++) x[i] *= alpha;
+}
+
+/* -inf for n = 0. */
+RTRL_INLINE real maximum(long n, const real *x) {
+    real parts[PARTS];
+    for (long part = 0; part < PARTS; part++) parts[part] = -(real)INFINITY;
+    RTRL_IN_PARTS(n, parts[part] = x[i] > parts[part] ? x[i] : parts[part];)
+    for (long half = PARTS / 2; half > 0; half /= 2)
+        for (long part = 0; part < half; part++)
+            parts[part] = parts[part + half] > parts[part] ? parts[part + half] : parts[part];
+    return parts[0];
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* Floor 0: float width, alignment, panels and the thread team.
+ *
+ * Every compiled sibling (a CPU level x a float width) includes this header once; RTRL_DOUBLE
+ * selects the width.  Nothing below floor 5 knows how many siblings exist.
+ */
+#ifndef RTRL_PLATFORM_H
+#define RTRL_PLATFORM_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef RTRL_DOUBLE
+typedef double real;
+#define RTRL_WIDTH 64
+#else
+typedef float real;
+#define RTRL_WIDTH 32
+#endif
+
+/* Buffers start on a cache line; a panel row is two cache lines (32 floats or 16 doubles). */
+#define RTRL_ALIGN 64
+#define PANEL ((long)(128 / sizeof(real)))
+
+#if defined(_MSC_VER)
+#define RTRL_RESTRICT __restrict
+#define RTRL_INLINE static __forceinline
+#else
+#define RTRL_RESTRICT restrict
+#define RTRL_INLINE static inline __attribute__((unused))
+#endif
+
+RTRL_INLINE real real_sqrt(real x) {
+#ifdef RTRL_DOUBLE
+    return sqrt(x);
+#else
+    return sqrtf(x);
+#endif
+}
+
+/* A loop whose iterations are independent.  Without OpenMP it is an ordinary loop. */
+#ifdef _OPENMP
+#include <omp.h>
+#define RTRL_OPENMP 1
+#define RTRL_SIMD _Pragma("omp simd")
+#else
+#define RTRL_OPENMP 0
+#define RTRL_SIMD
+#endif
+
+/* The threads that share one piece of work.  A team of one never waits. */
+typedef struct {
+    int rank, size;
+} Team;
+
+RTRL_INLINE Team team_here(void) {
+#ifdef _OPENMP
+    Team team = {omp_get_thread_num(), omp_get_num_threads()};
+#else
+    Team team = {0, 1};
+#endif
+    return team;
+}
+
+RTRL_INLINE void team_barrier(Team team) {
+    if (team.size > 1) {
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+    }
+}
+
+/* The share of `count` pieces that belongs to this member: [first, last). */
+RTRL_INLINE long team_first(Team team, long count) { return count * team.rank / team.size; }
+RTRL_INLINE long team_last(Team team, long count) { return count * (team.rank + 1) / team.size; }
+
+#endif

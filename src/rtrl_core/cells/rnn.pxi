@@ -1,0 +1,29 @@
+# Elman network, with an optional leak:  s' = (1 - leak) s + leak f(z),  f = tanh or relu.
+#
+#     k = 1, r = 1        D = leak f'(z)        E = 1 - leak
+
+cdef class RNN(Cell):
+    options = {"hidden": REQUIRED, "nonlinearity": "tanh", "leak": 1.0}
+    cdef bint relu
+    cdef real leak
+
+    def __init__(self, hidden, nonlinearity="tanh", leak=1.0):
+        self.n, self.k, self.r, self.depth = hidden, 1, 1, 1
+        self.relu = nonlinearity == "relu"
+        self.leak = <double>leak
+
+    cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
+        cdef real keep = 1 - self.leak, leak = self.leak, f
+        cdef long j
+        if self.relu:
+            for j in range(first, last):
+                f = z[j] if z[j] > 0 or z[j] != z[j] else 0
+                D[j] = leak if z[j] > 0 else 0
+                E[j] = keep
+                s[j] = keep * s[j] + leak * f
+        else:
+            for j in range(first, last):
+                f = tanh1(z[j])
+                D[j] = leak * (1 - f * f)
+                E[j] = keep
+                s[j] = keep * s[j] + leak * f

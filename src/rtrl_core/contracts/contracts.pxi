@@ -1,0 +1,155 @@
+# Floor 3: the narrow waist.
+#
+# Cells only write the record (W, D, E, h_hat); estimators only read it.  Everything that a cell, an
+# estimator, a readout or an optimizer must offer stands here; the session (floor 5) calls nothing
+# else.  Methods that take a Team are called by all of its threads at once; on entry the records and
+# all earlier results are complete, and the session waits for everybody afterwards.
+
+class _Required:
+    """Marks an option without a default."""
+    def __repr__(self):
+        return "REQUIRED"
+
+REQUIRED = _Required()
+
+
+cdef class Context:
+    """What every part of a session may read: sizes, stages, the record of the current step, the clock."""
+    cdef readonly int depth          # stages of the cell
+    cdef readonly int lanes
+    cdef readonly int n
+    cdef readonly int k
+    cdef readonly int threads
+    cdef uint64_t seed
+    cdef int64_t *clock              # [1] time steps since the session began
+    cdef Stage *stages               # [depth]
+    cdef Record *records             # [depth] of the current step
+
+    def __dealloc__(self):
+        free(self.stages)
+        free(self.records)
+
+    cdef void signs(self, long lane, int stage, long count, real *out) noexcept nogil:
+        signs_fill(signs_key(self.seed, <uint64_t>self.clock[0], <uint64_t>lane, <uint64_t>stage), count, out)
+
+
+cdef class Cell:
+    """A chain of stages, each pointwise in its units: s' = phi(z, s).
+
+    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults.
+    """
+    options = {}
+    cdef readonly int n, k, r, depth
+
+    cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
+        """One lane, units [first, last): s [k, n] becomes s'; D [k, r, n] and E [k, k, n] are written in full."""
+        pass
+
+    def holes(self, inputs):
+        """Blocks (map, first column, last column) of W in the first stage that do not exist."""
+        return []
+
+
+cdef class Estimator:
+    """Carries an estimate G of the influence d s / d W (one block a stage) and turns deltas into gradients.
+
+    `fresh` estimators are asked for the gradient before they observe the step: the session pulls delta
+    through the current record (exact), and `credit` meets G of the step before.  The others observe first.
+    """
+    options = {}
+    kind = "unbiased"
+    cdef Context net
+    cdef Estimator next              # another estimator that watches the same stream, or None
+    cdef readonly bint fresh
+    cdef readonly bint carries       # False: G is always 0 and credit() does nothing
+    cdef bint probing                # credit must act at once (influence() asks for single rows)
+    cdef real *gradient              # flat, the sum over lanes of everything credited
+    cdef real *kept                  # flat copy of the gradient before it was cleared, or NULL
+    cdef double cap                  # largest norm of a block of G
+    cdef int64_t *counts             # [lanes, 2] blocks capped, blocks that were not finite
+
+    def __cinit__(self):
+        self.fresh = self.carries = True
+
+    def flops(self):
+        """Flops of one step and lane beyond the forward pass and the pull through one record."""
+        return 0.0
+
+    cdef layout(self, Arena arena):
+        """Take buffers; called twice (see Arena)."""
+
+    cdef layout_dense(self, Arena arena):
+        """Take what dense inputs need beyond ids; called twice when the first dense input arrives."""
+
+    cdef void observe(self, Team team) noexcept nogil:
+        """G <- H G + F, or an estimate of it, from the current record."""
+        pass
+
+    cdef void credit(self, Team team, const real *delta) noexcept nogil:
+        """gradient += sum over lanes of delta_b G_b, delta [lanes, kn]."""
+        pass
+
+    cdef void settle(self, Team team) noexcept nogil:
+        """Add whatever is still owed to the gradient, before it is read."""
+        pass
+
+    cdef void clear(self, long lane) noexcept nogil:
+        """G of one lane becomes 0; what was credited stays."""
+        pass
+
+    cdef double guard(self, long lane, double norm) noexcept nogil:
+        """Factor for a block of G with this norm: 1, less than 1 above the cap, 0 when not finite; counted."""
+        if not isfinite(norm):
+            self.counts[2 * lane + 1] += 1
+            return 0
+        if norm > self.cap:
+            self.counts[2 * lane] += 1
+            return self.cap / norm
+        return 1
+
+
+cdef class Readout:
+    """Scores outputs z = V [h ; 1] against a target."""
+    options = {}
+    targets_are_ids = False
+    target_range = (None, None)      # limits of targets that are numbers
+    cdef readonly int outputs
+
+    cdef double score(self, real *z, int32_t label, const real *target) noexcept nogil:
+        """Loss of one lane in nats (NaN: no target); z becomes d loss / d z."""
+        return NAN
+
+    cdef void respond(self, real *z) noexcept nogil:
+        """z becomes the prediction that users see."""
+        pass
+
+
+cdef class Optimizer:
+    """Updates flat parameters w from the flat gradient g, piece by piece."""
+    options = {}
+    cdef double clip_norm            # infinite: no clipping
+    cdef double lr
+    cdef int64_t *updates            # [1]
+
+    def __init__(self, *, clip_norm=None):
+        self.clip_norm = INFINITY if clip_norm is None else clip_norm
+
+    cdef layout(self, Arena arena, double count):
+        """Take buffers for `count` parameters; called twice (see Arena)."""
+
+    cdef void begin(self) noexcept nogil:
+        """Once an update, before the pieces, with self.lr and self.updates[0] (1 at the first) set."""
+        pass
+
+    cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
+        """w[first:last] <- step along clip * g[first:last]; padding (w = g = 0) must stay 0."""
+        pass
+
+
+cdef inline void balance(double a, double b, double *up, double *down) noexcept nogil:
+    """Factors p = sqrt(a / b) and 1 / p of a product; both 0, which drops it, unless a and b are positive."""
+    if a > 0 and b > 0 and isfinite(a) and isfinite(b):
+        up[0] = sqrt(a / b)
+        down[0] = sqrt(b / a)
+    else:
+        up[0] = down[0] = 0

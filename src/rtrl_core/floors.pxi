@@ -1,0 +1,18 @@
+# The compiled core of one sibling (a CPU level x a float width), floor by floor.
+#
+# Every file below is included exactly once, so a name belongs to the file that defines it, and the
+# floors test checks that a file uses names of lower floors only.
+from rtrl_core.memory import check_memory
+
+include "base/platform.pxi"
+include "base/arena.pxi"
+include "arrays/arrays.pxi"
+include "jacobian/record.pxi"
+include "jacobian/products.pxi"
+include "jacobian/panels.pxi"
+include "contracts/contracts.pxi"
+include "registry.pxi"
+include "session/parts.pxi"
+include "session/player.pxi"
+include "session/clock.pxi"
+include "session/engine.pxi"

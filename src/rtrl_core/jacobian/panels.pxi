@@ -1,0 +1,70 @@
+# Floor 2: H times a wide matrix, for estimators that carry one (KF-RTRL's A, exact RTRL's G).
+#
+# A matrix X [kn, cols] is stored as panels of PANEL columns, [cols / PANEL][kn][PANEL], so that the
+# product streams it with unit stride.  H is formed once a lane (2 k r n^2 flops), which halves the
+# work of going through W (RHN) or quarters it (GRU), and the product costs 2 k n^2 cols.
+# Only component 0 of the state meets W, so H splits into a dense [kn, n] part and the diagonals
+# E[c,d] of the other components, d >= 1.
+
+cdef inline long panels_of(long columns) noexcept nogil:
+    return (columns + PANEL - 1) // PANEL
+
+
+cdef inline void form_jacobian(const Stage *stage, const Record *record, long lane, real *H, long first, long last) noexcept nogil:
+    """H[c, i, :] = E[c,0,i] e_i + sum_a D[c,a,i] W_h[a,i,:] for units i in [first, last); H is [k, n, n]."""
+    cdef long n = stage.n, a, c, i, j
+    cdef const real *D = record.D + lane * stage.k * stage.rows
+    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    cdef const real *W
+    cdef const real *V
+    cdef real *row
+    cdef real alpha, beta
+    for c in range(stage.k):
+        for i in range(first, last):
+            row = H + (c * n + i) * n
+            alpha = D[c * stage.rows + i]
+            W = stage.W + i * stage.ldw
+            if stage.r == 1:
+                for j in range(n):
+                    row[j] = alpha * W[j]
+            else:
+                beta = D[c * stage.rows + n + i]
+                V = stage.W + (n + i) * stage.ldw
+                for j in range(n):
+                    row[j] = alpha * W[j] + beta * V[j]
+            for a in range(2, stage.r):
+                axpy(n, D[c * stage.rows + a * n + i], stage.W + (a * n + i) * stage.ldw, row)
+            row[i] += E[c * stage.k * n + i]
+
+
+cdef inline double push_panel(const Stage *stage, const Record *record, long lane, const real *H, real factor, real *panel, real *room) noexcept nogil:
+    """panel <- factor H panel, in place through `room` [kn, PANEL]; returns the sum of squares of H panel."""
+    cdef long n = stage.n, kn = stage.k * n, c, d, i
+    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    cdef double squares
+    if stage.k > 1:
+        memset(room, 0, kn * PANEL * sizeof(real))
+        for c in range(stage.k):
+            for d in range(1, stage.k):
+                for i in range(n):
+                    axpy(PANEL, E[(c * stage.k + d) * n + i], panel + (d * n + i) * PANEL, room + (c * n + i) * PANEL)
+    squares = panel_product(kn, n, H, n, panel, room, stage.k > 1)
+    for i in range(kn * PANEL):
+        panel[i] = factor * room[i]
+    return squares
+
+
+cdef inline real *panel_entry(real *panels, long kn, long row, long column) noexcept nogil:
+    """Address of entry (row, column) of a matrix stored as panels."""
+    return panels + (column // PANEL * kn + row) * PANEL + column % PANEL
+
+
+cdef inline void panel_axpy(real *panels, long kn, long row, long column, long count, real alpha, const real *x) noexcept nogil:
+    """Entries (row, column ... column + count) += alpha x, across panel borders."""
+    cdef long run
+    while count > 0:
+        run = min(count, PANEL - column % PANEL)
+        axpy(run, alpha, x, panel_entry(panels, kn, row, column))
+        column += run
+        x += run
+        count -= run

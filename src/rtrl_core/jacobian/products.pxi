@@ -1,0 +1,91 @@
+# Floor 2: products with the Jacobians of one stage, from its record alone.
+#
+#     H = E + D W_h     [kn, kn]        F[(c,i),(a,j),q] = D[c,a,i] [i=j] h_hat[q]
+#
+# feed         z = W h_hat                      2 rnm flops a lane
+# push         H v                              2 rn^2
+# pull         y = D' delta, delta H            2 rn^2
+# credit_outer gradient += y (x) h_hat          2 rnm  (delta F)
+#
+# Functions take a range of lanes, units, rows or columns, so that one body serves a thread that has
+# whole lanes and a team that shares one lane.  No result depends on how a range was split.
+
+
+cdef inline void feed(const Stage *stage, const Record *record, long lane, long lanes, long first, long last, real *z) noexcept nogil:
+    """z[b, rows] = W h_hat_b for `lanes` lanes from `lane` on and units [first, last) of every map."""
+    cdef long n = stage.n, a, b, row, start, column, last_column = stage.m - 1
+    for a in range(stage.r):
+        start = a * n + first
+        for b in range(lanes):
+            if stage.inputs and not is_dense(stage, record, lane + b):
+                column = n + record.ids[lane + b]
+                for row in range(start, a * n + last):
+                    z[b * stage.rows + row] = stage.W[row * stage.ldw + last_column] + stage.W[row * stage.ldw + column]
+            else:
+                for row in range(start, a * n + last):
+                    z[b * stage.rows + row] = stage.W[row * stage.ldw + last_column]
+        if stage.inputs and is_dense(stage, record, lane):
+            dots(last - first, stage.inputs, lanes, stage.W + start * stage.ldw + n, stage.ldw,
+                 record.x + lane * stage.inputs, stage.inputs, z + start, stage.rows)
+        dots(last - first, n, lanes, stage.W + start * stage.ldw, stage.ldw, record.h + lane * n, n, z + start, stage.rows)
+
+
+cdef inline void push(const Stage *stage, const Record *record, long lane, const real *v, real *z, real *out, long first, long last) noexcept nogil:
+    """out[kn] = H v for units [first, last); z[rows] is room to work in."""
+    cdef long n = stage.n, a, c, d, i
+    cdef const real *D = record.D + lane * stage.k * stage.rows
+    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    for a in range(stage.r):
+        memset(z + a * n + first, 0, (last - first) * sizeof(real))
+        dots(last - first, n, 1, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, n, z + a * n + first, stage.rows)
+    for c in range(stage.k):
+        for i in range(first, last):
+            out[c * n + i] = E[c * stage.k * n + i] * v[i]
+        for d in range(1, stage.k):
+            for i in range(first, last):
+                out[c * n + i] += E[(c * stage.k + d) * n + i] * v[d * n + i]
+        for a in range(stage.r):
+            for i in range(first, last):
+                out[c * n + i] += D[c * stage.rows + a * n + i] * z[a * n + i]
+
+
+cdef inline void seed_pull(const Stage *stage, const Record *record, long lane, const real *delta, real *y, real *out) noexcept nogil:
+    """y[rows] = D' delta and out[kn] = E' delta of one lane: the pointwise half of a pull."""
+    cdef long n = stage.n, a, c, d, i
+    cdef const real *D = record.D + lane * stage.k * stage.rows
+    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    memset(y, 0, stage.rows * sizeof(real))
+    for c in range(stage.k):
+        for a in range(stage.r):
+            for i in range(n):
+                y[a * n + i] += D[c * stage.rows + a * n + i] * delta[c * n + i]
+    for d in range(stage.k):
+        for i in range(n):
+            out[d * n + i] = E[d * n + i] * delta[i]
+        for c in range(1, stage.k):
+            for i in range(n):
+                out[d * n + i] += E[(c * stage.k + d) * n + i] * delta[c * n + i]
+
+
+cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real *out, long first, long last) noexcept nogil:
+    """out[b, first:last] += (W_h' y_b)[first:last]: the other half, shared weights times many lanes."""
+    pulls(stage.rows, last - first, lanes, stage.W + first, stage.ldw, y, stage.rows, out + first, stage.k * stage.n)
+
+
+cdef inline void credit_outer(const Stage *stage, const Record *record, long lanes, const real *y, real *gradient, long first, long last) noexcept nogil:
+    """gradient[first:last] += sum over lanes of y_b (x) h_hat_b, in the order of lanes."""
+    cdef long b, row, column, last_column = stage.m - 1
+    cdef real *G = gradient + first * stage.ldw
+    outers(last - first, stage.n, lanes, y + first, stage.rows, record.h, stage.n, G, stage.ldw)
+    for b in range(lanes):
+        for row in range(first, last):
+            gradient[row * stage.ldw + last_column] += y[b * stage.rows + row]
+    if not stage.inputs:
+        return
+    if is_dense(stage, record, 0):
+        outers(last - first, stage.inputs, lanes, y + first, stage.rows, record.x, stage.inputs, G + stage.n, stage.ldw)
+        return
+    for b in range(lanes):
+        column = stage.n + record.ids[b]
+        for row in range(first, last):
+            gradient[row * stage.ldw + column] += y[b * stage.rows + row]

@@ -1,0 +1,24 @@
+# RMSprop (the conventions of torch.optim.RMSprop, not centred, no momentum).
+#
+#     g <- clip g + decay w       q <- alpha q + (1 - alpha) g^2       w <- w - lr g / (sqrt q + eps)
+
+cdef class RMSprop(Optimizer):
+    options = {"lr": REQUIRED, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "clip_norm": None}
+    cdef real alpha, eps, decay
+    cdef real *q
+
+    def __init__(self, alpha=0.99, eps=1e-8, weight_decay=0.0, clip_norm=None):
+        super().__init__(clip_norm=clip_norm)
+        self.alpha, self.eps, self.decay = <double>alpha, <double>eps, <double>weight_decay
+
+    cdef layout(self, Arena arena, double count):
+        self.q = arena.reals("q", "optimizer", count)
+
+    cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
+        cdef real lr = <real>self.lr, alpha = self.alpha, rest = 1 - self.alpha, eps = self.eps, decay = self.decay, step
+        cdef real *q = self.q
+        cdef long i
+        for i in range(first, last):
+            step = clip * g[i] + decay * w[i]
+            q[i] = alpha * q[i] + rest * step * step
+            w[i] -= lr * step / (real_sqrt(q[i]) + eps)

@@ -1,0 +1,35 @@
+# Stochastic gradient descent, optionally with momentum (the conventions of torch.optim.SGD, dampening 0).
+#
+#     g <- clip g + decay w       b <- momentum b + g       w <- w - lr (g + momentum b | b | g)
+#
+# The first line alone is the step without momentum; b starts at 0.
+
+cdef class SGD(Optimizer):
+    options = {"lr": REQUIRED, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "clip_norm": None}
+    cdef real momentum, decay
+    cdef bint nesterov
+    cdef real *b
+
+    def __init__(self, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=None):
+        super().__init__(clip_norm=clip_norm)
+        self.momentum, self.nesterov, self.decay = <double>momentum, nesterov, <double>weight_decay
+
+    cdef layout(self, Arena arena, double count):
+        self.b = arena.reals("b", "optimizer", count if self.momentum else 0)
+
+    cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
+        cdef real lr = <real>self.lr, decay = self.decay, momentum = self.momentum, step
+        cdef real *b = self.b
+        cdef long i
+        if momentum == 0:
+            for i in range(first, last):
+                w[i] -= lr * (clip * g[i] + decay * w[i])
+        elif self.nesterov:
+            for i in range(first, last):
+                step = clip * g[i] + decay * w[i]
+                b[i] = momentum * b[i] + step
+                w[i] -= lr * (step + momentum * b[i])
+        else:
+            for i in range(first, last):
+                b[i] = momentum * b[i] + (clip * g[i] + decay * w[i])
+                w[i] -= lr * b[i]

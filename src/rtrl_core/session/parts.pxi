@@ -1,0 +1,104 @@
+# Floor 5: what a session owns, and the pieces of work that it hands to a team.
+
+cdef enum:
+    CHUNK = 512                      # parameters per piece of an update; a partial norm belongs to each
+    # counters[...]
+    CLOCK = 0                        # index of the current time step, -1 before the first
+    PENDING = 1                      # steps since the last update
+    OPEN = 2                         # the current step was not yet observed by fresh estimators
+    SKIPPED = 3                      # updates skipped because the gradient was not finite
+    BAD_LOSS = 4                     # lane losses that were not finite
+    BAD_STATE = 5                    # lane states that were not finite, and were reset
+    UPDATES = 6
+    COUNTERS = 7
+    FLOPS_PER_THREAD = 2000000       # a thread that has less to do in a step costs more than it brings
+
+cdef enum Work:
+    RUN, ADVANCE, FEEDBACK, GRADIENT, APPLY, EVALUATE
+
+cdef struct Job:
+    Work work
+    long steps
+    const int32_t *ids               # [steps, lanes] or NULL
+    const real *x                    # [steps, lanes, inputs] or NULL
+    const int32_t *labels            # [steps, lanes] or NULL
+    const real *targets              # [steps, lanes, outputs] or NULL
+    const int8_t *resets             # [steps, lanes] or NULL
+    const double *rates              # [steps] learning rates
+    double *losses                   # [steps] mean over the lanes that have a target
+    double *scored                   # [steps] how many those are, or NULL
+    double *similarity               # [steps, shadows, 2] cosine, relative error; or NULL
+    real *outputs                    # [steps, lanes, outputs] or NULL
+    const real *delta                # [lanes, n] credit that comes from outside
+
+
+cdef void observe_all(Estimator estimator, Team team, bint fresh) noexcept nogil:
+    """Let the whole chain of estimators observe the current record, those that are (not) fresh."""
+    if estimator.fresh == fresh:
+        estimator.observe(team)
+    if estimator.next is not None:
+        observe_all(estimator.next, team, fresh)
+
+
+cdef void clear_all(Estimator estimator, long lane) noexcept nogil:
+    estimator.clear(lane)
+    if estimator.next is not None:
+        clear_all(estimator.next, lane)
+
+
+cdef bint any_pull(Estimator estimator, bint carries) noexcept nogil:
+    """Is any estimator of the chain fresh (and does it carry an influence)?"""
+    if estimator.fresh and (estimator.carries or not carries):
+        return True
+    return estimator.next is not None and any_pull(estimator.next, carries)
+
+
+cdef void credit_all(Estimator estimator, Team team, bint opened, const real *y, const real *delta, const real *pulled) noexcept nogil:
+    """Credit delta to the chain: exactly through the open record and then into G, or into G at once."""
+    cdef Stage *stage
+    cdef long above = 0
+    cdef int l
+    if opened and estimator.fresh:
+        for l in range(estimator.net.depth):
+            stage = &estimator.net.stages[l]
+            credit_outer(stage, &estimator.net.records[l], estimator.net.lanes, y + above, estimator.gradient + stage.offset,
+                         team_first(team, stage.rows), team_last(team, stage.rows))
+            above += estimator.net.lanes * stage.rows
+        team_barrier(team)
+        if estimator.carries:
+            estimator.credit(team, pulled)
+    else:
+        estimator.credit(team, delta)
+    if estimator.next is not None:
+        credit_all(estimator.next, team, opened, y, delta, pulled)
+
+
+cdef void settle_all(Estimator estimator, Team team) noexcept nogil:
+    estimator.settle(team)
+    if estimator.next is not None:
+        settle_all(estimator.next, team)
+
+
+cdef inline void finish_gradient(real *gradient, const real *mask, real factor, long first, long last) noexcept nogil:
+    """The sum over lanes becomes the mean, and holes of W get no gradient."""
+    cdef long i
+    if mask is NULL:
+        for i in range(first, last):
+            gradient[i] *= factor
+    else:
+        for i in range(first, last):
+            gradient[i] *= factor * mask[i]
+
+
+cdef inline double sum_of(long count, const double *x, long stride) noexcept nogil:
+    """Partial sums added in index order, so that the result does not depend on who made them."""
+    cdef double total = 0
+    cdef long i
+    for i in range(count):
+        total += x[i * stride]
+    return total
+
+
+cdef inline int len_of(Estimator estimator) noexcept nogil:
+    """Estimators of a chain from this one on."""
+    return 1 if estimator.next is None else 1 + len_of(estimator.next)

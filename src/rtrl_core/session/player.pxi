@@ -1,0 +1,152 @@
+# Floor 5: input, forward pass and score of a stream of lanes.
+#
+# A session has two streams: the live one, whose records estimators read, and a trial one, on which
+# evaluate and predict run from a copy of the live state.
+
+cdef struct Stream:
+    Record *records                  # [depth]
+    real *s                          # [lanes, kn]
+    int32_t *bad                     # [lanes] the state was not finite in this step
+    bint learns
+
+
+cdef class Player:
+    cdef Arena arena                 # everything but dense inputs
+    cdef Arena dense                 # dense inputs, from the first one on
+    cdef Context net
+    cdef Cell cell
+    cdef Readout readout
+    cdef Optimizer optimizer
+    cdef Estimator estimator
+    cdef list shadows                # [(Estimator, Arena)]
+    cdef long parameters             # length of the flat arrays, padding included
+    cdef long update_every
+    cdef long outputs, ldv, readout_offset
+    cdef real *weights               # flat
+    cdef const real *mask            # flat, or NULL
+    cdef real *z                     # [lanes, rows]
+    cdef real *delta                 # [lanes, kn]
+    cdef real *pulled                # [lanes, kn]
+    cdef real *y                     # per stage [lanes, rows]
+    cdef real *error                 # [lanes, outputs]
+    cdef double *loss                # [lanes]
+    cdef double *partial             # [chunks, 3]
+    cdef int64_t *counters
+    cdef real *room                  # [lanes, kn]
+    cdef Stream live
+    cdef Stream trial_stream         # of evaluate and predict, which must not touch the session
+
+    cdef void load(self, Team team, Stream *stream, const Job *job, long t) noexcept nogil:
+        """The input of step t into the record of the first stage."""
+        cdef long b, lanes = self.net.lanes, inputs = self.net.stages[0].inputs
+        for b in range(team_first(team, lanes), team_last(team, lanes)):
+            if job.ids is not NULL:
+                stream.records[0].ids[b] = job.ids[t * lanes + b]
+            else:
+                stream.records[0].ids[b] = -1
+                memcpy(stream.records[0].x + b * inputs, job.x + (t * lanes + b) * inputs, inputs * sizeof(real))
+
+    cdef void clear(self, long lane) noexcept nogil:
+        cdef long kn = self.net.k * self.net.n
+        memset(self.live.s + lane * kn, 0, kn * sizeof(real))
+        clear_all(self.estimator, lane)
+
+    cdef void forward(self, Team team, Stream *stream) noexcept nogil:
+        cdef Share share = share_lanes(team, self.net.lanes)
+        cdef long n = self.net.n, k = self.net.k, kn = k * n, b, rows
+        cdef long first = unit_first(share.team, n), last = unit_last(share.team, n)
+        cdef Record *records = stream.records
+        cdef real *s = stream.s
+        cdef int l
+        for l in range(self.net.depth):
+            rows = self.net.stages[l].rows
+            for b in range(share.first, share.last):
+                memcpy(records[l].h + b * n + first, s + b * kn + first, (last - first) * sizeof(real))
+            team_barrier(share.team)
+            feed(&self.net.stages[l], &records[l], share.first, share.last - share.first, first, last, self.z + share.first * rows)
+            for b in range(share.first, share.last):
+                self.cell.forward(l, self.z + b * rows, s + b * kn, records[l].D + b * k * rows, records[l].E + b * k * kn, first, last)
+            team_barrier(share.team)
+        if share.team.rank == 0:
+            for b in range(share.first, share.last):
+                stream.bad[b] = not isfinite(norm2(kn, s + b * kn))
+                if stream.bad[b] and stream.learns:
+                    self.drop(b)
+
+    cdef void drop(self, long lane) noexcept nogil:
+        """A lane whose state is not finite starts afresh, and its step counts for nothing."""
+        cdef Stage *stage
+        cdef int l
+        self.clear(lane)
+        for l in range(self.net.depth):
+            stage = &self.net.stages[l]
+            memset(self.net.records[l].D + lane * stage.k * stage.rows, 0, stage.k * stage.rows * sizeof(real))
+            memset(self.net.records[l].E + lane * stage.k * stage.k * stage.n, 0, stage.k * stage.k * stage.n * sizeof(real))
+
+    cdef void score(self, Team team, const Stream *stream, const Job *job, long t) noexcept nogil:
+        """Outputs of every lane; with targets also loss, error and delta."""
+        cdef Share share = share_lanes(team, self.net.lanes)
+        cdef long n = self.net.n, kn = self.net.k * n, b, v, lanes = self.net.lanes
+        cdef const real *V = self.weights + self.readout_offset
+        cdef real *error
+        if share.team.rank != 0:
+            return
+        for b in range(share.first, share.last):
+            error = self.error + b * self.outputs
+            for v in range(self.outputs):
+                error[v] = V[v * self.ldv + n]
+        dots(self.outputs, n, share.last - share.first, V, self.ldv, stream.s + share.first * kn, kn,
+             self.error + share.first * self.outputs, self.outputs)
+        for b in range(share.first, share.last):
+            error = self.error + b * self.outputs
+            if job.outputs is not NULL:
+                self.readout.respond(error)
+                memcpy(job.outputs + (t * lanes + b) * self.outputs, error, self.outputs * sizeof(real))
+                continue
+            self.loss[b] = NAN
+            memset(self.delta + b * kn, 0, kn * sizeof(real))
+            if stream.bad[b]:
+                memset(error, 0, self.outputs * sizeof(real))
+                continue
+            if isfinite(norm2(self.outputs, error)):
+                self.loss[b] = self.readout.score(error, job.labels[t * lanes + b] if job.labels is not NULL else -1,
+                                                  job.targets + (t * lanes + b) * self.outputs if job.targets is not NULL else NULL)
+            else:
+                self.loss[b] = INFINITY
+            if not isfinite(self.loss[b]):
+                memset(error, 0, self.outputs * sizeof(real))
+        pulls(self.outputs, n, share.last - share.first, V, self.ldv, self.error + share.first * self.outputs, self.outputs,
+              self.delta + share.first * kn, kn)
+
+    cdef void report(self, const Stream *stream, const Job *job, long t) noexcept nogil:
+        """Mean loss of a step over the lanes that have a target, NaN when none has; counts of what went wrong."""
+        cdef double total = 0, scored = 0
+        cdef long b
+        for b in range(self.net.lanes):
+            if stream.learns:
+                self.counters[BAD_STATE] += stream.bad[b]
+                self.counters[BAD_LOSS] += self.loss[b] == INFINITY
+            if self.loss[b] == self.loss[b]:
+                total += self.loss[b]
+                scored += 1
+        job.losses[t] = total / scored if scored else NAN
+        if job.scored is not NULL:
+            job.scored[t] = scored
+
+    cdef void trial(self, Team team, const Job *job, long t) noexcept nogil:
+        """One step of evaluate or predict on a copy of the state."""
+        cdef long b, lanes = self.net.lanes, kn = self.net.k * self.net.n
+        for b in range(team_first(team, lanes), team_last(team, lanes)):
+            if t == 0:
+                memcpy(self.trial_stream.s + b * kn, self.live.s + b * kn, kn * sizeof(real))
+            if job.resets is not NULL and job.resets[t * lanes + b]:
+                memset(self.trial_stream.s + b * kn, 0, kn * sizeof(real))
+        self.load(team, &self.trial_stream, job, t)
+        team_barrier(team)
+        self.forward(team, &self.trial_stream)
+        team_barrier(team)
+        self.score(team, &self.trial_stream, job, t)
+        team_barrier(team)
+        if team.rank == 0 and job.outputs is NULL:
+            self.report(&self.trial_stream, job, t)
+        team_barrier(team)
