@@ -57,10 +57,13 @@ RTRL_INLINE real power_of_two(real k) {
     return power;
 }
 
-/* The k nearest to x / ln2, and q = e^(x - k ln2) - 1. */
-RTRL_INLINE real exp_reduced(real x, real *k) {
+/* The k nearest to x / ln2, the remainder r, and e^(x - k ln2) - 1 - r, which also carries the digits
+ * that rounding cut from r. */
+RTRL_INLINE real exp_reduced(real x, real *k, real *r_out) {
     *k = RTRL_FMA(x, ONE_OVER_LN2, ROUNDER) - ROUNDER;
-    const real r = RTRL_FMA(-*k, LN2_LOW, RTRL_FMA(-*k, LN2_HIGH, x));
+    const real exact = RTRL_FMA(-*k, LN2_HIGH, x), r = RTRL_FMA(-*k, LN2_LOW, exact);
+    const real cut = RTRL_FMA(-*k, LN2_LOW, exact - r);
+    *r_out = r;
 #if RTRL_WIDTH == 64
     real q = (real)(1 / 6227020800.);
     q = RTRL_FMA(q, r, (real)(1 / 479001600.));
@@ -77,33 +80,35 @@ RTRL_INLINE real exp_reduced(real x, real *k) {
     q = RTRL_FMA(q, r, (real)(1 / 24.));
     q = RTRL_FMA(q, r, (real)(1 / 6.));
     q = RTRL_FMA(q, r, (real)(1 / 2.));
-    return RTRL_FMA(q * r, r, r);
+    return RTRL_FMA(q * r, r, cut);
 }
 
 /* 2^k is applied in two halves: k reaches past both ends of the exponents (inf, subnormals). */
 RTRL_INLINE real exp1(real x) {
-    real k;
+    real k, r;
     x = x > EXP_MOST ? EXP_MOST : x;
     x = x < EXP_LEAST ? EXP_LEAST : x;
-    const real q = exp_reduced(x, &k);
+    const real rest = exp_reduced(x, &k, &r), high = 1 + r, low = r - (high - 1);
     const real half = RTRL_FMA(k, (real)0.5, ROUNDER) - ROUNDER;
-    return (1 + q) * power_of_two(half) * power_of_two(k - half);
+    return (high + (low + rest)) * power_of_two(half) * power_of_two(k - half);
 }
 
-/* tanh |x| = y / (y + 2) with y = e^(2|x|) - 1 = 2^k q + (2^k - 1): no cancellation at small x,
- * where k = 0 and y = q. */
+/* tanh |x| = y / (y + 2) with y = e^(2|x|) - 1 = 2^k (1 + r + rest) - 1.  Where k = 0, r is 2|x| itself
+ * and |x| is split off, |x| + (rest - |x| y) / (y + 2): the roundings of y are then third order. */
 RTRL_INLINE real tanh1(real x) {
-    real k, twice = 2 * (real)fabs(x);
-    twice = twice > TANH_ONE ? TANH_ONE : twice;
-    const real q = exp_reduced(twice, &k), power = power_of_two(k);
-    const real y = RTRL_FMA(power, q, power - 1);
-    return (real)copysign(y / (y + 2), x);
+    const real size = (real)fabs(x), twice = 2 * size > TANH_ONE ? TANH_ONE : 2 * size;
+    real k, r;
+    const real rest = exp_reduced(twice, &k, &r), power = power_of_two(k);
+    const real y = RTRL_FMA(power, rest, RTRL_FMA(power, r, power - 1));
+    const real split = k == 0 ? size : 0, over = k == 0 ? RTRL_FMA(-size, y, rest) : y;
+    return (real)copysign(split + over / (y + 2), x);
 }
 
-/* 1 / (1 + e^-x), from e^-|x| <= 1 so that the left tail keeps its relative accuracy. */
+/* With tail = e^-|x| and u = tail / (1 + tail): 1 - u on the right, tail - tail u on the left, where
+ * all digits of the tail count.  One rounding less than 1 / (1 + e^-x). */
 RTRL_INLINE real sigmoid1(real x) {
-    const real tail = exp1(-(real)fabs(x));
-    return (x < 0 ? tail : 1) / (1 + tail);
+    const real tail = exp1(-(real)fabs(x)), side = x < 0 ? tail : 1;
+    return RTRL_FMA(-side, tail / (1 + tail), side);
 }
 
 RTRL_INLINE void exps(long n, const real *x, real *y) {

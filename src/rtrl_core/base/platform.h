@@ -49,30 +49,16 @@ RTRL_INLINE real real_sqrt(real x) {
 #define RTRL_SIMD
 #endif
 
-/* The threads that share one piece of work.  A team of one never waits. */
+/* The threads that share one piece of work, and where they wait for each other.  A team of one never waits. */
 typedef struct {
     int rank, size;
+    struct Barrier *barrier;
 } Team;
-
-RTRL_INLINE Team team_here(void) {
-#ifdef _OPENMP
-    Team team = {omp_get_thread_num(), omp_get_num_threads()};
-#else
-    Team team = {0, 1};
-#endif
-    return team;
-}
-
-RTRL_INLINE void team_barrier(Team team) {
-    if (team.size > 1) {
-#ifdef _OPENMP
-#pragma omp barrier
-#endif
-    }
-}
 
 /* The share of `count` pieces that belongs to this member: [first, last). */
 RTRL_INLINE long team_first(Team team, long count) { return count * team.rank / team.size; }
 RTRL_INLINE long team_last(Team team, long count) { return count * (team.rank + 1) / team.size; }
+
+#include "barrier.h"
 
 #endif

@@ -13,10 +13,13 @@ cdef extern from "platform.h" nogil:
     const int RTRL_OPENMP
     const long PANEL
     real real_sqrt(real x)
+    ctypedef struct Barrier:
+        pass
     ctypedef struct Team:
         int rank
         int size
-    Team team_here()
+        Barrier *barrier
+    Team team_here(Barrier *barrier)
     void team_barrier(Team team)
     long team_first(Team team, long count)
     long team_last(Team team, long count)
@@ -40,6 +43,12 @@ cdef inline long unit_last(Team team, long n) noexcept nogil:
     return min(n, UNIT_GROUP * team_last(team, (n + UNIT_GROUP - 1) // UNIT_GROUP))
 
 
+cdef inline Team nobody_else() noexcept nogil:
+    cdef Team team
+    team.rank, team.size, team.barrier = 0, 1, NULL
+    return team
+
+
 cdef struct Share:
     long first      # lanes [first, last) are this thread's ...
     long last
@@ -51,7 +60,7 @@ cdef inline Share share_lanes(Team team, long lanes) noexcept nogil:
     cdef Share share
     if lanes >= team.size:
         share.first, share.last = team_first(team, lanes), team_last(team, lanes)
-        share.team.rank, share.team.size = 0, 1
+        share.team = nobody_else()
     else:
         share.first, share.last = 0, lanes
         share.team = team

@@ -41,6 +41,7 @@ cdef class Engine(Clock):
     A negative `threads` means: at most so many, where it pays.
     """
     cdef object owners               # Python objects whose memory is used
+    cdef Barrier barrier
 
     def __init__(self, Cell cell, Readout readout, Estimator estimator, Optimizer optimizer, *, real[::1] weights,
                  mask, list stages, tuple readout_at, int lanes, seed, int threads, long update_every, double cap):
@@ -175,14 +176,13 @@ cdef class Engine(Clock):
     cdef launch(self, const Job *job):
         """The only place that opens a parallel region."""
         cdef int threads = 1 if forked else self.net.threads
-        cdef Team alone
-        alone.rank, alone.size = 0, 1
+        cdef Team alone = nobody_else()
         if threads == 1:
             with nogil:
                 self.play(alone, job)
         else:
             with nogil, parallel(num_threads=threads):
-                self.play(team_here(), job)
+                self.play(team_here(&self.barrier), job)
 
     def run(self, bint learn, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
             const real[:, :, ::1] targets, const int8_t[:, ::1] resets, const double[::1] rates, double[::1] losses,
@@ -254,10 +254,8 @@ cdef class Engine(Clock):
         self.launch(&job)
 
     def reset(self, const int8_t[::1] lanes):
-        cdef Job job
-        cdef Team alone
+        cdef Team alone = nobody_else()
         cdef long b
-        alone.rank, alone.size = 0, 1
         self.close_step(alone)
         for b in range(self.net.lanes):
             if lanes[b]:
@@ -268,8 +266,7 @@ cdef class Engine(Clock):
         caller saves and clears the flat gradient around the call."""
         cdef long kn = self.net.k * self.net.n
         cdef Estimator chained = self.estimator.next
-        cdef Team alone
-        alone.rank, alone.size = 0, 1
+        cdef Team alone = nobody_else()
         memset(self.delta, 0, self.net.lanes * kn * sizeof(real))
         self.delta[lane * kn + i] = 1
         self.estimator.next, self.estimator.probing = None, True
