@@ -49,6 +49,26 @@ RTRL_INLINE real real_sqrt(real x) {
 #define RTRL_SIMD
 #endif
 
+/* Denormal numbers slow products down tenfold, and a decaying influence is full of them.  They count as 0 while a
+ * thread works for a session; its floating-point mode is then put back, so nothing outside notices. */
+RTRL_INLINE unsigned flush_denormals(void) {
+#if defined(__GNUC__) && defined(__SSE2__)
+    unsigned mode = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(mode | 0x8040);
+    return mode;
+#else
+    return 0;
+#endif
+}
+
+RTRL_INLINE void restore_denormals(unsigned mode) {
+#if defined(__GNUC__) && defined(__SSE2__)
+    __builtin_ia32_ldmxcsr(mode);
+#else
+    (void)mode;
+#endif
+}
+
 /* The threads that share one piece of work, and where they wait for each other.  A team of one never waits. */
 typedef struct {
     int rank, size;

@@ -13,6 +13,8 @@ cdef extern from "platform.h" nogil:
     const int RTRL_OPENMP
     const long PANEL
     real real_sqrt(real x)
+    unsigned int flush_denormals()
+    void restore_denormals(unsigned int mode)
     ctypedef struct Barrier:
         pass
     ctypedef struct Team:

@@ -179,10 +179,15 @@ cdef class Engine(Clock):
         cdef Team alone = nobody_else()
         if threads == 1:
             with nogil:
-                self.play(alone, job)
+                self.work(alone, job)
         else:
             with nogil, parallel(num_threads=threads):
-                self.play(team_here(&self.barrier), job)
+                self.work(team_here(&self.barrier), job)
+
+    cdef void work(self, Team team, const Job *job) noexcept nogil:
+        cdef unsigned int mode = flush_denormals()
+        self.play(team, job)
+        restore_denormals(mode)
 
     def run(self, bint learn, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
             const real[:, :, ::1] targets, const int8_t[:, ::1] resets, const double[::1] rates, double[::1] losses,
