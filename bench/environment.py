@@ -1,0 +1,89 @@
+"""A fair environment for baselines, and what a reader has to know of the machine.
+
+Variables such as OPENBLAS_CORETYPE=Haswell make NumPy run at half speed; a machine may preset them.
+Every comparison therefore starts without them, on one BLAS thread, and prints the core type that the
+BLAS chose.
+"""
+
+import ctypes
+import os
+import platform
+import sys
+from pathlib import Path
+
+__all__ = ["blas_core", "describe", "restart_clean", "tidy"]
+
+_HANDICAPS = ("OPENBLAS_", "GOTO_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_CPU_", "NPY_DISABLE_CPU", "NPY_ENABLE_CPU")
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_CORE_NAMES = ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename", "openblas_get_corename64_", "openblas_get_corename")
+
+
+def _clean(environment):
+    kept = {name: value for name, value in environment.items() if not name.startswith(_HANDICAPS)}
+    return kept | _ONE_THREAD
+
+
+def restart_clean():
+    """Start this program again without presets that slow a baseline down, if there are any.
+
+    A BLAS reads its variables when it is loaded, so changing them in a running process is too late.
+    """
+    clean = _clean(os.environ)
+    if clean != dict(os.environ):
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], clean)
+
+
+def tidy():
+    """The same within this process, as long as NumPy is not loaded; returns whether that was in time."""
+    clean = _clean(os.environ)
+    if clean == dict(os.environ):
+        return True
+    for name in set(os.environ) - set(clean):
+        del os.environ[name]
+    os.environ.update(_ONE_THREAD)
+    return "numpy" not in sys.modules
+
+
+def blas_core():
+    """The core type that NumPy's OpenBLAS has chosen, such as "SkylakeX", or "unknown"."""
+    import numpy as np
+
+    package = Path(np.__file__).parent
+    for folder in (package.parent / "numpy.libs", package / ".libs", package / ".dylibs"):
+        for library in folder.glob("*openblas*"):
+            for name in _CORE_NAMES:
+                function = getattr(ctypes.CDLL(str(library)), name, None)
+                if function is not None:
+                    function.restype = ctypes.c_char_p
+                    return function().decode()
+    return "unknown"
+
+
+def describe():
+    """What any figure must be read with, as a dict of str: CPU, its level, threads, versions, BLAS core type."""
+    import numpy as np
+    import rtrl
+
+    config = rtrl.show_config("dicts")
+    return {
+        "cpu": _cpu_name(),
+        "cpu level": config["cpu level"],
+        "cpus": str(config["cpus"]),
+        "threads used": "1",
+        "rtrl": config["rtrl"],
+        "python": config["python"],
+        "numpy": np.__version__,
+        "blas core": blas_core(),
+    }
+
+
+def _cpu_name():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,63 @@
+"""Timing of several sides in alternating rounds.
+
+Other programs share the machine and its clock rate wanders, so only ratios taken within one run mean
+anything: in every round each side runs once, and a ratio is formed round by round.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Spread", "interleave", "spread"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of repeated measurements."""
+
+    median: float
+    low: float
+    high: float
+
+    def text(self, form=".3g"):
+        """As "median (low .. high)"."""
+        return f"{self.median:{form}} ({self.low:{form}} .. {self.high:{form}})"
+
+
+def spread(values):
+    """The `Spread` of a sequence of numbers."""
+    low, median, high = np.percentile(np.asarray(values, float), [25, 50, 75])
+    return Spread(float(median), float(low), float(high))
+
+
+def interleave(sides, rounds, seconds=0.02):
+    """Seconds per call of every side, round by round.
+
+    Parameters
+    ----------
+    sides : dict of str to callable
+        What to run; a call may change state.
+    rounds : int
+        Measurements of each side.
+    seconds : float
+        Least time of one measurement; short calls are repeated within it.
+
+    Returns
+    -------
+    dict of str to ndarray [rounds]
+    """
+    calls = {}
+    for name, side in sides.items():
+        side()
+        began = time.perf_counter()
+        side()
+        calls[name] = max(1, int(np.ceil(seconds / max(time.perf_counter() - began, 1e-9))))
+    taken = {name: np.empty(rounds) for name in sides}
+    for i in range(rounds):
+        for name, side in sides.items():
+            began = time.perf_counter()
+            for _ in range(calls[name]):
+                side()
+            taken[name][i] = (time.perf_counter() - began) / calls[name]
+    return taken

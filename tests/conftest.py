@@ -1,0 +1,15 @@
+"""Settings of the whole test suite."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Tests are imported without packages (--import-mode=importlib); this makes the helpers in common.py importable.
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("common")
+
+# The machine may be busy: a slow example is no failure.  The same examples at every run, so that a failure is no luck.
+settings.register_profile("rtrl", deadline=None, derandomize=True, database=None)
+settings.load_profile("rtrl")
