@@ -1,0 +1,164 @@
+"""The same bits whatever the number of threads, the way of calling, and the process; rounding only between CPU levels."""
+
+import json
+
+import numpy as np
+import pytest
+from common import ESTIMATORS, OPTIMIZERS, READOUTS, assert_same_bits, assert_same_session, python, reset_mask, session, stream
+
+import rtrl
+import rtrl_core
+
+every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+# Sizes around the width of a vector and the group of units that a thread takes, one of them without a remainder.
+CELLS = [rtrl.RNN(33), rtrl.GRU(17), rtrl.LSTM(16), rtrl.RHN(33), rtrl.RHN(18, 2)]
+
+
+def outcome(cell, estimator, threads, lanes, *, dtype="float32", dense=True, steps=7, readout=READOUTS["softmax"]):
+    """Losses and everything else that a run leaves behind."""
+    ran = session(cell, estimator, OPTIMIZERS["adam"], readout=readout, dtype=dtype, batch_size=lanes, threads=threads,
+                  shadow=rtrl.KFRTRL())
+    xs, ys = stream(steps, lanes, readout, dense=dense)
+    losses = ran.run(xs, ys, reset_mask(steps, lanes))
+    ran.reset(np.arange(lanes) % 2 == 1)
+    trial = ran.evaluate(xs, ys, reset_mask(steps, lanes))
+    return {
+        "losses": losses, "evaluation": np.array(trial), "prediction": ran.predict(xs[0]), "hidden": ran.hidden,
+        "cosines": ran.shadows[0].cosines, **ran.gradient(), **{f"W {name}": W for name, W in ran.network.parameters().items()},
+        **{f"block {name}": block for name, block in ran._arrays.items()},
+    }
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 16])
+@every_estimator
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_threads(cell, estimator, lanes):
+    alone = outcome(cell, estimator, 1, lanes, dense=lanes != 2)
+    assert np.isfinite(alone["losses"]).any()
+    for threads in (2, 3, 4):
+        assert_same_bits(outcome(cell, estimator, threads, lanes, dense=lanes != 2), alone)
+
+
+@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+@pytest.mark.parametrize("estimator", [rtrl.KFRTRL(), rtrl.UORO(), rtrl.TBPTT(3)], ids=repr)
+def test_threads_on_a_larger_net(estimator, readout):
+    """Several pieces of everything: units, panels, chunks of parameters."""
+    for dtype in ("float32", "float64"):
+        alone = outcome(rtrl.RHN(70), estimator, 1, 3, dtype=dtype, readout=readout)
+        for threads in (2, 3, 4):
+            assert_same_bits(outcome(rtrl.RHN(70), estimator, threads, 3, dtype=dtype, readout=readout), alone)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@every_estimator
+def test_threads_of_the_low_level(estimator, lanes):
+    """advance, feedback, gradient and apply on a team, and reset, which works alone."""
+    rng = np.random.default_rng(0)
+    xs, credits = rng.normal(size=(6, lanes, 3)), rng.normal(size=(6, lanes, 33))
+    teams = [session(rtrl.RHN(33), estimator, OPTIMIZERS["momentum"], readout=None, batch_size=lanes, threads=t) for t in (1, 2, 4)]
+    for t, (x, credit) in enumerate(zip(xs, credits)):
+        for ran in teams:
+            ran.advance(x)
+            ran.feedback(credit)
+            if t % 2:
+                ran.apply(ran.gradient())
+            elif t == 4:
+                ran.reset(np.arange(lanes) == 0)
+    for ran in teams[1:]:
+        assert_same_bits(ran._arrays, teams[0]._arrays)
+        assert_same_bits(ran.network.parameters(), teams[0].network.parameters())
+
+
+@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@every_estimator
+def test_run_is_repeated_step(estimator, dense):
+    """Cut anywhere, down to single steps, with what belongs between the pieces."""
+    steps = 300  # longer than the first piece into which a run is cut
+    whole, pieces, single = (
+        session(rtrl.GRU(4), estimator, rtrl.Adam(lambda step: 0.01 / (1 + step)), batch_size=2) for _ in range(3)
+    )
+    xs, ys = stream(steps, 2, dense=dense)
+    losses = whole.run(xs, ys)
+    assert_same_bits(np.concatenate([pieces.run(x, y) for x, y in zip(np.split(xs, [1, 8, 258]), np.split(ys, [1, 8, 258]))]), losses)
+    assert_same_bits(np.array([single.step(x, y) for x, y in zip(xs, ys)]), losses)
+    assert_same_session(whole, pieces)
+    assert_same_session(whole, single)
+
+
+def test_one_lane_with_and_without_its_axis():
+    for readout in READOUTS.values():
+        full, short = (session(rtrl.RNN(5), rtrl.RTRL(), rtrl.SGD(0.1), readout=readout) for _ in range(2))
+        xs, ys = stream(9, 1, readout)
+        assert_same_bits(full.run(xs, ys, reset_mask(9, 1)), short.run(xs[:, 0], ys[:, 0], reset_mask(9, 1)[:, 0]))
+        full.step(xs[0], ys[0])
+        short.step(xs[0, 0], ys[0, 0])
+        assert_same_session(full, short)
+
+
+@every_estimator
+def test_ids_are_one_hot(estimator):
+    """The same losses as with one-hot vectors, to rounding, also when both are mixed in one stream."""
+    by_id, dense, mixed = (session(rtrl.LSTM(4), estimator, rtrl.SGD(0.1), batch_size=2) for _ in range(3))
+    ids, ys = stream(12, 2, dense=False)
+    vectors = np.eye(3)[ids]
+    losses = by_id.run(ids, ys)
+    np.testing.assert_allclose(dense.run(vectors, ys), losses, rtol=1e-12)
+    parts = [mixed.run(*part) for part in ((ids[:3], ys[:3]), (vectors[3:6], ys[3:6]), (ids[6:], ys[6:]))]
+    np.testing.assert_allclose(np.concatenate(parts), losses, rtol=1e-12)
+
+
+SCRIPT = """
+    import json
+    import numpy as np
+    import rtrl, rtrl_core
+    from common import CELLS, ESTIMATORS, READOUTS, session, stream
+    losses = {"level": rtrl_core.cpu_level()}
+    for dtype in ("float32", "float64"):
+        for name, cell in CELLS.items():
+            for key, estimator in ESTIMATORS.items():
+                ran = session(cell, estimator, rtrl.SGD(0.1), dtype=dtype, batch_size=2, readout=READOUTS["linear"])
+                losses[f"{dtype} {name} {key}"] = ran.run(*stream(20, 2, READOUTS["linear"], missing=0)).tolist()
+        ran = session(rtrl.RHN(70), rtrl.KFRTRL(), rtrl.Adam(1e-3), dtype=dtype, threads=2)
+        losses[f"{dtype} large"] = ran.run(*stream(20, 1, missing=0)).tolist()
+    print(json.dumps(losses))
+"""
+
+
+def test_cpu_levels():
+    """Every level that is built here gives the same numbers to rounding, and each of them the same bits every time."""
+    levels = rtrl_core.built_levels()
+    runs = {level: json.loads(python(SCRIPT, environment={"RTRL_CPU_LEVEL": level}).stdout) for level in levels}
+    for level, losses in runs.items():
+        assert losses.pop("level") == level
+    again = json.loads(python(SCRIPT, environment={"RTRL_CPU_LEVEL": levels[-1]}).stdout)
+    again.pop("level")
+    assert again == runs[levels[-1]]
+    for level in levels[:-1]:
+        for name, expected in runs[levels[-1]].items():
+            np.testing.assert_allclose(runs[level][name], expected, rtol=1e-10 if "float64" in name else 1e-3, err_msg=name)
+
+
+def test_an_unknown_level_is_refused():
+    failed = python("import rtrl; rtrl.Network(rtrl.RNN(2), 2)", environment={"RTRL_CPU_LEVEL": "avx1024"}, check=False)
+    assert failed.returncode == 1
+    assert "RTRL_CPU_LEVEL is 'avx1024'" in failed.stderr and rtrl_core.built_levels()[0] in failed.stderr
+
+
+def test_a_forked_child_goes_on():
+    """A team of threads does not survive a fork; the child must neither hang nor compute anything else."""
+    code = """
+        import os, sys
+        import numpy as np
+        import rtrl
+        from common import session, stream
+        ran = session(rtrl.RHN(33), rtrl.KFRTRL(), rtrl.SGD(0.1), batch_size=2, threads=2)
+        xs, ys = stream(10, 2)
+        ran.run(xs, ys)
+        child = os.fork()
+        text = ran.run(xs, ys).tobytes().hex()
+        print(text, flush=True)
+        if child:
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    first, second = python(code, timeout=60).stdout.split()
+    assert first == second

@@ -1,0 +1,268 @@
+"""What belongs to which step and lane: the four calls of a step, missing targets, resets, lanes, predict and evaluate."""
+
+import numpy as np
+import pytest
+from common import (
+    CELLS, ESTIMATORS, INPUTS, OPTIMIZERS, READOUTS, assert_same_bits, assert_same_session, distance, flat, reset_mask, session, stream,
+)
+
+import rtrl
+
+every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+DETERMINISTIC = {name: spec for name, spec in ESTIMATORS.items() if spec.kind != "unbiased"}
+
+
+# A step is four calls
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@every_estimator
+def test_step_is_four_calls_bit_for_bit(estimator, optimizer, dtype):
+    """With h itself as the output the credit h - y has one rounding only, so NumPy gives it to the last bit."""
+    optimizer, units = optimizer.replace(clip_norm=None), 5
+    whole, parts = (
+        session(rtrl.RHN(units, 2), estimator, optimizer, readout=rtrl.Linear(units), dtype=dtype, batch_size=3, update_every=1)
+        for _ in range(2)
+    )
+    xs, ys = stream(12, 3, rtrl.Linear(units), missing=0)
+    ys = ys.astype(dtype)
+    for x, y in zip(xs, ys):
+        for each in (whole, parts):
+            each.network.parameters()["readout.weight"][...] = np.eye(units, units + 1)
+        whole.step(x, y)
+        parts.feedback(parts.advance(x) - y)
+        parts.apply(parts.gradient())
+        for name in ("cell.0.weight", "cell.1.weight"):
+            assert_same_bits(whole.network.parameters()[name], parts.network.parameters()[name])
+        assert_same_bits(whole.hidden, parts.hidden)
+    assert_same_bits(whole.influence(), parts.influence())
+
+
+@every_estimator
+@every_cell
+def test_step_is_four_calls_for_any_readout(cell, estimator):
+    """The readout worked out by hand, its gradient included: equal to rounding."""
+    readout, lanes = READOUTS["softmax"], 3
+    whole, parts = (session(cell, estimator, OPTIMIZERS["adam"], batch_size=lanes, update_every=1) for _ in range(2))
+    xs, ys = stream(10, lanes, readout)
+    for x, y in zip(xs, ys):
+        whole.step(x, y)
+        V = parts.network.parameters()["readout.weight"].copy()
+        extended = np.hstack([parts.advance(x), np.ones((lanes, 1))])
+        error = np.exp(extended @ V.T)
+        error /= error.sum(1, keepdims=True)
+        error[np.arange(lanes), y] -= 1
+        error[y == -1] = 0
+        parts.feedback(error @ V[:, :-1])
+        gradient = parts.gradient()
+        assert not gradient["readout.weight"].any()
+        gradient["readout.weight"] = error.T @ extended / lanes
+        parts.apply(gradient)
+    assert distance(parts.network.parameters(), whole.network.parameters()) < 1e-11
+
+
+@every_estimator
+def test_credit_adds_up_and_is_cleared(estimator):
+    """Feedback is linear; gradient() clears; what was never credited has no gradient."""
+    rng, lanes = np.random.default_rng(0), 2
+    xs, credits = rng.normal(size=(7, lanes, INPUTS)), rng.normal(size=(7, lanes, 4))
+    once, twice, never = (session(rtrl.GRU(4), estimator, readout=None, batch_size=lanes) for _ in range(3))
+    for x, credit in zip(xs, credits):
+        for each in (once, twice, never):
+            each.advance(x)
+        once.feedback(credit)
+        twice.feedback(3 * credit)
+        twice.feedback(-2 * credit)
+    assert not flat(never.gradient()).any()
+    first = once.gradient()
+    assert flat(first).any() and distance(first, twice.gradient()) < 1e-12
+    assert not flat(once.gradient()).any()
+
+
+def test_apply_drops_what_was_not_asked_for():
+    """Documented: credit that `gradient` was not asked for is gone after `apply`."""
+    for estimator in ESTIMATORS.values():
+        ran = session(rtrl.GRU(4), estimator, rtrl.SGD(0.0), readout=None)
+        for credit in np.ones((3, 1, 4)):
+            ran.advance(np.ones(INPUTS))
+            ran.feedback(credit)
+        ran.apply({name: np.zeros_like(view) for name, view in ran.network.parameters().items()})
+        assert not flat(ran.gradient()).any(), estimator
+
+
+# Missing targets
+
+@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+@every_estimator
+def test_missing_targets(estimator, readout):
+    """A lane without a target adds nothing; the loss is the mean over the others; the gradient is still over B."""
+    xs, ys = stream(6, 2, readout, missing=0)
+    masks = {"both": [False, False], "first": [False, True], "second": [True, False], "none": [True, True]}
+    losses, gradients = {}, {}
+    for name, hidden in masks.items():
+        ran = session(rtrl.LSTM(4), estimator, readout=readout, batch_size=2)
+        losses[name] = ran.run(xs, np.where(np.reshape(hidden, (1, 2) + (1,) * (ys.ndim - 2)), -1 if ys.ndim == 2 else np.nan, ys))
+        gradients[name] = flat(ran.gradient())
+    np.testing.assert_allclose(losses["both"], (losses["first"] + losses["second"]) / 2, rtol=1e-13)
+    assert np.isnan(losses["none"]).all() and not gradients["none"].any()
+    assert distance([gradients["first"] + gradients["second"]], [gradients["both"]]) < 1e-12
+
+
+@pytest.mark.parametrize("readout", [READOUTS["linear"], READOUTS["bernoulli"]], ids=["linear", "bernoulli"])
+def test_single_missing_outputs(readout):
+    """NaN in some outputs only: their weights get no gradient, the others are scored."""
+    ran = session(rtrl.RNN(5), rtrl.RTRL(), readout=readout)
+    loss = ran.run(np.ones((3, 1, INPUTS)), np.tile([0.5, np.nan, 1.0, np.nan], (3, 1, 1)))
+    gradient = ran.gradient()["readout.weight"]
+    assert np.isfinite(loss).all() and gradient[[0, 2]].any(1).all() and not gradient[[1, 3]].any()
+
+
+# Resets and lanes
+
+@every_estimator
+@every_cell
+def test_a_reset_lane_has_no_past(cell, estimator):
+    """Two sessions with different pasts: the lanes that were reset go on alike, bit for bit, and only those."""
+    a, b = (session(cell, estimator, readout=None, batch_size=3) for _ in range(2))
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        for each in (a, b):
+            each.advance(rng.normal(size=(3, INPUTS)))
+    for each in (a, b):
+        each.reset(np.array([True, False, True]))
+        assert not each.hidden[[0, 2]].any() and each.hidden[1].any()
+    for x in rng.normal(size=(6, 3, INPUTS)):
+        for each in (a, b):
+            each.advance(x)
+    for lane, same in enumerate([True, False, True]):
+        for G, F in zip(a.influence().values(), b.influence().values()):
+            assert np.array_equal(G[lane], F[lane]) is same or isinstance(estimator, rtrl.Immediate)
+        assert np.array_equal(a.hidden[lane], b.hidden[lane]) is same
+
+
+@pytest.mark.parametrize("estimator", DETERMINISTIC.values(), ids=DETERMINISTIC)
+@every_cell
+def test_a_reset_session_is_a_fresh_one(cell, estimator):
+    """Without signs the step number does not matter (but for where the blocks of TBPTT begin)."""
+    used, fresh = (session(cell, estimator, rtrl.SGD(0.0), batch_size=2) for _ in range(2))
+    xs, ys = stream(8, 2)
+    used.run(xs, ys)
+    used.gradient()
+    used.reset()
+    assert_same_bits(used.run(xs[::-1], ys[::-1]), fresh.run(xs[::-1], ys[::-1]))
+    assert_same_bits(used.gradient(), fresh.gradient())
+    assert_same_bits(used.influence(), fresh.influence())
+
+
+@every_estimator
+def test_resets_of_run_are_resets_before_steps(estimator):
+    together, stepwise = (session(rtrl.GRU(4), estimator, rtrl.SGD(0.1), batch_size=3) for _ in range(2))
+    (xs, ys), resets = stream(15, 3), reset_mask(15, 3, rate=0.3)
+    losses = together.run(xs, ys, resets)
+    for t in range(15):
+        stepwise.reset(resets[t])
+        assert stepwise.step(xs[t], ys[t]) == losses[t] or np.isnan(losses[t])
+    assert_same_session(together, stepwise)
+
+
+@every_estimator
+@every_cell
+def test_lanes_do_not_touch_each_other(cell, estimator):
+    """Lane 1 is the same whatever its neighbours get; lane 0 of a batch is a batch of its own."""
+    rng = np.random.default_rng(0)
+    xs, others = rng.normal(size=(2, 7, 3, INPUTS))
+    a, b = (session(cell, estimator, readout=None, batch_size=3) for _ in range(2))
+    single = session(cell, estimator, readout=None)
+    for x, other in zip(xs, others):
+        a.advance(x)
+        other[1] = x[1]
+        b.advance(other)
+        single.advance(x[:1])
+    assert_same_bits(a.hidden[1], b.hidden[1])
+    assert_same_bits({name: G[1] for name, G in a.influence().items()}, {name: G[1] for name, G in b.influence().items()})
+    assert distance({name: G[:1] for name, G in a.influence().items()}, single.influence()) < 1e-13
+
+
+# Looking without touching
+
+@every_estimator
+def test_looking_changes_nothing(estimator):
+    """predict, evaluate, influence, health and the rest between the calls of a step, against a twin that never looks."""
+    looks, twin = (session(rtrl.LSTM(4), estimator, OPTIMIZERS["adam"], batch_size=2) for _ in range(2))
+    (xs, ys), (others, targets) = stream(12, 2), stream(5, 2, seed=9, dense=False)
+
+    def look():
+        looks.predict(xs[0])
+        looks.evaluate(others, targets, reset_mask(5, 2))
+        assert looks.influence() and looks.health() and looks.nbytes and looks.hidden.shape == (2, 4) and repr(looks)
+
+    for x, y in zip(xs, ys):
+        for each in (looks, twin):
+            each.step(x, y)
+        look()
+        for each in (looks, twin):
+            each.advance(x)
+        look()
+        for each in (looks, twin):
+            each.feedback(np.ones((2, 4)))
+        look()
+    assert_same_session(looks, twin)
+    assert_same_bits(looks.gradient(), twin.gradient())
+
+
+@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+def test_predict_and_evaluate_foresee_the_run(readout):
+    """At a learning rate of 0 evaluate is the mean loss of the run; predictions are the probabilities it is scored by."""
+    ran = session(rtrl.GRU(4), rtrl.RTRL(), rtrl.SGD(0.0), readout=readout, batch_size=2)
+    xs, ys = stream(20, 2, readout, missing=0)
+    ran.run(xs, ys)
+    resets = reset_mask(20, 2, rate=0.2)
+    foreseen, prediction = ran.evaluate(xs, ys, resets), ran.predict(xs[0])
+    if isinstance(readout, rtrl.Softmax):
+        np.testing.assert_allclose(prediction.sum(1), 1, rtol=1e-13)
+        expected = -np.log(prediction[np.arange(2), ys[0]]).mean()
+    elif isinstance(readout, rtrl.Linear):
+        expected = ((prediction - ys[0]) ** 2).sum(1).mean() / 2
+    else:
+        expected = -(ys[0] * np.log(prediction) + (1 - ys[0]) * np.log(1 - prediction)).sum(1).mean()
+    assert ran.evaluate(xs[:1], ys[:1]) == pytest.approx(expected, rel=1e-12)
+    assert ran.run(xs, ys, resets).mean() == pytest.approx(foreseen, rel=1e-13)
+
+
+# Shadows
+
+@every_estimator
+@every_cell
+def test_shadow_is_a_second_session_without_weights(cell, estimator):
+    """Its gradient is that of a session with this estimator; the session itself does not notice."""
+    xs, ys = stream(9, 2)
+    watched, alone, other = (
+        session(cell, each, rtrl.SGD(0.0), batch_size=2, update_every=3) for each in (rtrl.KFRTRL(), rtrl.KFRTRL(), estimator)
+    )
+    shadow = watched.shadow(estimator)
+    for part in (slice(0, 3), slice(3, 6)):
+        assert_same_bits(watched.run(xs[part], ys[part]), alone.run(xs[part], ys[part]))
+        other.run(xs[part], ys[part])
+    for each in (watched, alone, other):
+        each.run(xs[6:8], ys[6:8])
+    own, expected = watched.gradient(), other.gradient()
+    assert_same_bits(own, alone.gradient())
+    cell_of = {name: value for name, value in expected.items() if name != "readout.weight"}
+    assert_same_bits(shadow.gradient(), cell_of)
+    a, b = flat({name: own[name] for name in cell_of}), flat(cell_of)
+    np.testing.assert_allclose(shadow.cosines, [a @ b / np.linalg.norm(a) / np.linalg.norm(b)], rtol=1e-12)
+    np.testing.assert_allclose(shadow.relative_errors, [np.linalg.norm(a - b) / np.linalg.norm(b)], rtol=1e-7, atol=1e-7)
+
+
+def test_shadow_of_low_level_calls():
+    """The gradient that `gradient` compared stays readable after `apply`."""
+    ran = session(rtrl.GRU(4), rtrl.KFRTRL(), rtrl.SGD(0.1), readout=None, shadow=rtrl.RTRL())
+    for x in np.random.default_rng(0).normal(size=(4, 1, INPUTS)):
+        ran.advance(x)
+        ran.feedback(np.ones((1, 4)))
+    gradient = ran.gradient()
+    before = ran.shadows[0].gradient()
+    assert flat(before).any() and len(ran.shadows[0].cosines) == 1
+    ran.apply(gradient)
+    assert_same_bits(ran.shadows[0].gradient(), before)
