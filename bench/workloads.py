@@ -1,7 +1,7 @@
 """The sessions that are measured: cells, estimators and sizes, all on one kind of stream.
 
-Inputs and targets are integer ids out of 50 (a character model); weights are uniform in
-+-1/sqrt(n), the default of `rtrl.Network`, so that nothing decays into denormal numbers.
+Inputs and targets are integer ids, 50 of them unless said otherwise (a character model); weights are
+uniform in +-1/sqrt(n), the default of `rtrl.Network`.
 """
 
 import numpy as np
@@ -23,15 +23,15 @@ ESTIMATORS = {
 }
 
 
-def stream(steps, lanes, seed=0):
+def stream(steps, lanes, ids=IDS):
     """Random ids and the next ones as targets, each [steps, lanes] int32."""
-    ids = np.random.default_rng(seed).integers(0, IDS, (steps + 1, lanes), dtype=np.int32)
-    return ids[:-1], ids[1:]
+    drawn = np.random.default_rng(0).integers(0, ids, (steps + 1, lanes), dtype=np.int32)
+    return drawn[:-1], drawn[1:]
 
 
-def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1):
+def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1, ids=IDS):
     """A session on `stream`: Softmax readout, and Adam unless an optimizer is given."""
-    network = rtrl.Network(CELLS[cell](hidden), inputs=IDS, readout=rtrl.Softmax(IDS), dtype=dtype, seed=0)
+    network = rtrl.Network(CELLS[cell](hidden), inputs=ids, readout=rtrl.Softmax(ids), dtype=dtype, seed=0)
     return rtrl.Session(network, estimator, optimizer or rtrl.Adam(1e-3), batch_size=lanes, seed=1, threads=threads)
 
 

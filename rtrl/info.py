@@ -13,7 +13,7 @@ __all__ = ["__version__", "random_signs", "show_config"]
 __version__ = "0.1.0"
 
 
-def random_signs(seed, step, lane, stage, count):
+def random_signs(seed: int, step: int, lane: int, stage: int, count: int) -> np.ndarray:
     """The signs that the engine draws: a pure function of its arguments.
 
     Parameters
@@ -39,7 +39,7 @@ def random_signs(seed, step, lane, stage, count):
     return signs
 
 
-def show_config(mode="stdout"):
+def show_config(mode: str = "stdout") -> dict | None:
     """Version, CPU level, float widths, OpenMP and threads.
 
     Parameters

@@ -1,5 +1,7 @@
 """A network: a cell, a readout, and their weights."""
 
+from os import PathLike
+
 import numpy as np
 
 import rtrl_core
@@ -42,7 +44,15 @@ class Network:
         If the weights do not fit; the message says how much they need.
     """
 
-    def __init__(self, cell, inputs, readout=None, dtype="float32", seed=0, weight_std=None):
+    def __init__(
+        self,
+        cell: Cell,
+        inputs: int,
+        readout: Readout | None = None,
+        dtype: str = "float32",
+        seed: int = 0,
+        weight_std: float | None = None,
+    ):
         if not isinstance(cell, Cell):
             raise TypeError(f"cell must be a cell such as rtrl.RNN(32); got {cell!r}")
         if readout is not None and not isinstance(readout, Readout):
@@ -117,7 +127,7 @@ class Network:
         (rows, columns), (start, stride) = self._shapes[name], self._places[name]
         return flat[start : start + rows * stride].reshape(rows, stride)[:, :columns]
 
-    def parameters(self):
+    def parameters(self) -> dict[str, np.ndarray]:
         """Views of the weights by name; writing into a view changes the network.
 
         Returns
@@ -129,7 +139,7 @@ class Network:
         return {name: self._view(self._flat, name) for name in self._shapes}
 
     @property
-    def parameter_count(self):
+    def parameter_count(self) -> int:
         """Number of weights, without those that the cell does not have."""
         count = sum(rows * columns for rows, columns in self._shapes.values())
         return count if self._holes is None else count - int((self._view(self._holes, "cell.0.weight") == 0).sum())
@@ -168,12 +178,12 @@ class Network:
             view[...] = weights[name]
         return network
 
-    def save(self, path):
+    def save(self, path: str | PathLike) -> None:
         """Write the network to a file; an existing file is replaced only by a complete one."""
         _files.write(path, "network", {"network": self.describe()}, self.parameters())
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | PathLike) -> "Network":
         """The network that `save` wrote.
 
         Raises

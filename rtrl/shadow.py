@@ -26,7 +26,7 @@ class Shadow:
         self._network = network
         self._kept = kept
 
-    def gradient(self):
+    def gradient(self) -> dict[str, np.ndarray]:
         """This estimator's gradient at the session's last update, as a dict like `Network.parameters` (cell only)."""
         return {
             name: self._network._view(self._kept, name).copy()

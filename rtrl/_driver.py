@@ -1,0 +1,166 @@
+"""What stands between a session's public methods and the compiled engine.
+
+Arguments are checked here, before the engine runs; long runs are cut into pieces; one thread at a time.
+"""
+
+import contextlib
+import os
+import threading
+import time
+import warnings
+
+import numpy as np
+
+import rtrl_core
+from rtrl import _arguments
+
+__all__ = ["Driver"]
+
+_PIECE_SECONDS = 0.1  # a long run is cut into pieces, so that Ctrl-C is heard
+
+
+class Driver:
+    """Owner of the compiled engine of a session, and of NumPy views of its memory."""
+
+    def _start(self, threads):
+        """Build the engine from the session's specs."""
+        network, dtype = self.network, self.network.dtype.name
+        places = dict(network._places)
+        readout_at = places.pop("readout.weight", (network._flat.size, 0))
+        self._busy = threading.Lock()
+        self._warned = False
+        self._readout = network.compiled_readout()
+        self._engine = rtrl_core.core(dtype).Engine(
+            network.compiled_cell(),
+            self._readout,
+            self.estimator._compiled(dtype),
+            None if self.optimizer is None else self.optimizer._compiled(dtype),
+            weights=network._flat,
+            mask=network._holes,
+            stages=[(network.inputs if i == 0 else 0, *place) for i, place in enumerate(places.values())],
+            readout_at=readout_at,
+            lanes=self.batch_size,
+            seed=self.seed,
+            threads=-_available_threads() if threads is None else threads,
+            update_every=self.update_every,
+            cap=self.influence_cap,
+        )
+        self._arrays = self._blocks()
+
+    @contextlib.contextmanager
+    def _alone(self):
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("this session is in use by another thread; give each thread a session of its own")
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    def _blocks(self):
+        """NumPy views of everything that a checkpoint holds, by name."""
+        return {
+            name: np.frombuffer(arena, code, int(count), int(offset))
+            for arena in self._engine.arenas()
+            for name, kind, code, offset, count in arena.blocks
+            if kind != "workspace" and count
+        }
+
+    def _need_dense(self):
+        if self._engine.need_dense():
+            self._arrays = self._blocks()
+
+    def _need_readout(self):
+        if self._readout is None:
+            raise RuntimeError("this network has no readout: use advance, feedback, gradient and apply")
+        return self._readout
+
+    def _inputs(self, name, value, single):
+        """Ids or numbers of some steps, checked; the memory for numbers is taken by `_need_dense` afterwards."""
+        return _arguments.inputs(self.network, self.batch_size, name, value, single)
+
+    def _sequence(self, names, xs, ys, resets, single):
+        """Checked (ids, x, labels, targets, resets) and the number of steps; nothing has changed if this raises."""
+        readout = self._need_readout()
+        ids, x = self._inputs(names[0], xs, single)
+        steps = len(x if ids is None else ids)
+        labels, targets = _arguments.targets(self.network, readout, self.batch_size, names[1], ys, steps, single)
+        return (ids, x, labels, targets, _arguments.resets(self.batch_size, resets, steps)), steps
+
+    def _learn(self, names, xs, ys, resets, single):
+        """Losses of some steps of learning."""
+        with self._alone():
+            arrays, steps = self._sequence(names, xs, ys, resets, single)
+            due = self._due(steps)
+            rates = self._rates(steps, due)
+            if arrays[1] is not None:
+                self._need_dense()
+            losses = np.empty(steps)
+            similarity = np.full((steps, len(self.shadows), 2), np.nan) if self.shadows else None
+            for piece in _pieces(steps):
+                cuts = [None if array is None else array[piece] for array in (*arrays, rates, losses)]
+                self._engine.run(True, *cuts, None, None if similarity is None else similarity[piece], None)
+            self._compare(similarity, due)
+        self._warn()
+        return losses
+
+    def _due(self, steps):
+        """Indices of the coming steps that end with an update."""
+        if self.optimizer is None:
+            return np.empty(0, int)
+        return np.arange(max(0, self.update_every - self._engine.pending() - 1), steps, self.update_every)
+
+    def _rates(self, steps, due):
+        """Learning rate of each of the coming steps (asked for only where an update comes)."""
+        if self.optimizer is None:
+            return None
+        if not callable(self.optimizer.lr):
+            return np.full(steps, self.optimizer.lr)
+        rates = np.zeros(steps)
+        for i in due:
+            rates[i] = self._rate(self._engine.steps() + int(i))
+        return rates
+
+    def _rate(self, step):
+        lr = self.optimizer.lr
+        if not callable(lr):
+            return lr
+        value = float(lr(step))
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"the learning rate must be finite and 0 or more; the schedule gave {value!r} at step {step}")
+        return value
+
+    def _named(self, flat):
+        """Copies of a flat array's parameters by name."""
+        return {name: self.network._view(flat, name).copy() for name in self.network._shapes}
+
+    def _compare(self, similarity, due):
+        for i, shadow in enumerate(self.shadows):
+            shadow.cosines, shadow.relative_errors = similarity[due, i, 0], similarity[due, i, 1]
+
+    def _warn(self):
+        """Tell once that a guard had to act."""
+        if not self._warned and self._engine.troubles():
+            self._warned = True
+            warnings.warn(
+                "the session met values that are not finite or an influence beyond its cap; see session.health()",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
+def _available_threads():
+    """CPUs that this process may use, fewer if OMP_NUM_THREADS says so."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(1, min(count, int(wish))) if wish.isdigit() else count
+
+
+def _pieces(steps):
+    """Slices of steps that take about a tenth of a second each."""
+    first, size = 0, 256
+    while first < steps:
+        began = time.perf_counter()
+        yield slice(first, min(steps, first + size))
+        first += size
+        if time.perf_counter() - began < _PIECE_SECONDS / 2:
+            size *= 2

@@ -1,0 +1,102 @@
+"""What can be seen of a session without changing it."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rtrl._driver import Driver
+
+__all__ = ["View"]
+
+
+class View(Driver):
+    """The methods of a session that neither learn nor move its state."""
+
+    def predict(self, x: ArrayLike) -> np.ndarray:
+        """Outputs for the next input, without learning or moving the state.
+
+        Returns
+        -------
+        ndarray [B, outputs]
+            Probabilities (Softmax, Bernoulli) or values (Linear).
+        """
+        with self._alone():
+            outputs = np.empty((1, self.batch_size, self._need_readout().outputs), self.network.dtype)
+            ids, x = self._inputs("x", x, True)
+            if x is not None:
+                self._need_dense()
+            self._engine.run(False, ids, x, None, None, None, None, None, None, None, outputs)
+        return outputs[0]
+
+    def evaluate(self, xs: ArrayLike, ys: ArrayLike, resets: ArrayLike | None = None) -> float:
+        """Mean loss in nats over all targets of a sequence, without learning or moving the state.
+
+        It starts from the state of the session; `resets` [T, B] starts lanes afresh.
+
+        Raises
+        ------
+        ValueError
+            If there is no target at all.
+        """
+        with self._alone():
+            arrays, steps = self._sequence(("xs", "ys"), xs, ys, resets, False)
+            if arrays[1] is not None:
+                self._need_dense()
+            losses, scored = np.empty(steps), np.empty(steps)
+            self._engine.run(False, *arrays, None, losses, scored, None, None)
+        if not scored.any():
+            raise ValueError("ys has no target")
+        return float(np.nansum(losses * scored) / scored.sum())
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """Hidden units now, a copy [B, n]."""
+        return self._arrays["session.s"].reshape(self.batch_size, -1)[:, : self.network.cell.hidden].copy()
+
+    @property
+    def steps(self) -> int:
+        """Time steps since the session began."""
+        return self._engine.steps()
+
+    def influence(self) -> dict[str, np.ndarray]:
+        """The influence G as dense arrays, for small networks.
+
+        Returns
+        -------
+        dict of str to ndarray
+            "cell.<stage>.weight" [B, k*n, r*n, m], what the next `feedback` would meet.
+        """
+        with self._alone():
+            flat = self._arrays["estimator.gradient"]
+            saved = flat.copy()
+            rows = self._arrays["session.s"].size // self.batch_size
+            shapes = {name: shape for name, shape in self.network._shapes.items() if name != "readout.weight"}
+            result = {name: np.empty((self.batch_size, rows, *shape), flat.dtype) for name, shape in shapes.items()}
+            for lane, i in np.ndindex(self.batch_size, rows):
+                flat[:] = 0
+                self._engine.influence_row(lane, i)
+                for name in result:
+                    result[name][lane, i] = self.network._view(flat, name)
+            flat[:] = saved
+        return result
+
+    def health(self) -> dict[str, int]:
+        """Counts of steps and updates, and of what the guards had to do.
+
+        Returns
+        -------
+        dict of str to int
+            steps, updates; influence_capped and influence_not_finite (blocks of a lane and step); state_not_finite (lane
+            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped.
+        """
+        return self._engine.counts()
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Exact bytes: weights, state, influence, tape, optimizer, workspace (gradients included), total."""
+        sizes = dict.fromkeys(("weights", "state", "influence", "tape", "optimizer", "workspace"), 0)
+        sizes["weights"] = self.network._flat.nbytes + (0 if self.network._holes is None else self.network._holes.nbytes)
+        for arena in self._engine.arenas():
+            for kind, size in arena.nbytes().items():
+                sizes["workspace" if kind == "gradient" else kind] += size
+        sizes["total"] = sum(sizes.values())
+        return sizes

@@ -1,0 +1,106 @@
+"""What is compared, and the recipe of learning that all estimators share.
+
+Adam at one learning rate with a clipped gradient, and lanes that are reset in turn: state and influence of every lane
+are zeroed every `reset_every` steps, staggered, which keeps the noise of unbiased estimators from growing
+(docs/choosing.md).  TBPTT(T) in block form updates once every T steps; it takes steps that are T times as long, so that
+all estimators can move the weights equally far on the same stream.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtrl.cells import RHN, Cell
+from rtrl.estimators import KFRTRL, RTRL, TBPTT, UORO, Immediate
+from rtrl.network import Network
+from rtrl.optimizers import Adam
+from rtrl.session import Session
+
+__all__ = ["ESTIMATORS", "LONGEST_RATE", "REFERENCE", "Settings", "label"]
+
+REFERENCE = TBPTT(25)
+ESTIMATORS = (TBPTT(1), TBPTT(5), REFERENCE, UORO(), KFRTRL(), Immediate(), RTRL())
+LONGEST_RATE = 0.02  # beyond it Adam's steps are too long for a network of this kind, however rare they are
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `compare` can be told.
+
+    Attributes
+    ----------
+    cell : rtrl.cells.Cell
+        The cell, with its size.
+    estimators : tuple of rtrl.estimators.Estimator
+        Rows of the table.
+    batch_size, steps : int
+        Lanes, and time steps of learning.
+    threads, seed, dtype
+        As for `rtrl.Session` and `rtrl.Network`.
+    lr, clip_norm : float
+        Of Adam.
+    reset_every : int
+        Steps between resets of a lane; 0: never.
+    patience : float
+        Seconds: an estimator that would take longer to learn is timed but not trained.
+    """
+
+    cell: Cell = RHN(64)
+    estimators: tuple = ESTIMATORS
+    batch_size: int = 16
+    steps: int = 15000
+    threads: int = 1
+    seed: int = 0
+    dtype: str = "float32"
+    lr: float = 5e-4
+    clip_norm: float = 1.0
+    reset_every: int = 100
+    patience: float = 60.0
+
+    @property
+    def reference(self):
+        """The estimator that times and bytes are compared with: TBPTT(25), or the first where that is not a row."""
+        return REFERENCE if REFERENCE in self.estimators else self.estimators[0]
+
+    def network(self, task):
+        """A fresh network; the same at every call."""
+        return Network(self.cell, task.inputs, task.readout, self.dtype, seed=self.seed)
+
+    def optimizer(self, estimator):
+        """Adam, with longer steps where updates are rarer."""
+        return Adam(self.rate(estimator), clip_norm=self.clip_norm)
+
+    def rate(self, estimator):
+        """Learning rate; `horizon` times as high for block TBPTT, up to LONGEST_RATE."""
+        if isinstance(estimator, TBPTT) and not estimator.sliding:
+            return max(self.lr, min(self.lr * estimator.horizon, LONGEST_RATE))
+        return self.lr
+
+    def session(self, task, estimator):
+        """A fresh session on a fresh network."""
+        return Session(self.network(task), estimator, self.optimizer(estimator),
+                       batch_size=self.batch_size, seed=self.seed, threads=self.threads)
+
+    def resets(self, steps):
+        """Mask [steps, lanes] of the staggered resets, or None."""
+        if not self.reset_every:
+            return None
+        lag = np.arange(self.batch_size) * self.reset_every // self.batch_size
+        return (np.arange(steps)[:, None] + lag) % self.reset_every == 0
+
+    def exact_influence_bytes(self, task):
+        """Bytes of the influence of exact RTRL, d state / d weights, for all lanes."""
+        network = self.network(task)
+        weights = sum(view.size for name, view in network.parameters().items() if name != "readout.weight")
+        return self.batch_size * network.compiled_cell().k * self.cell.hidden * weights * network.dtype.itemsize
+
+
+def label(spec):
+    """A spec in short: options that have their default are left out."""
+    shown = []
+    for name, field in type(spec).__dataclass_fields__.items():
+        value = getattr(spec, name)
+        if field.default is not value and field.default != value:
+            required = not isinstance(value, bool) and isinstance(value, int) and not shown
+            shown.append(f"{value}" if required else f"{name}={value!r}")
+    return type(spec).__name__ + (f"({', '.join(shown)})" if shown else "")
