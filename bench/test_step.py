@@ -22,7 +22,7 @@ def cases():
                         yield pytest.param(cell, hidden, estimator, lanes, id=f"{cell}-{name}-n{hidden}-B{lanes}")
 
 
-@pytest.mark.parametrize(("cell", "hidden", "estimator", "lanes"), cases())
+@pytest.mark.parametrize(("cell", "hidden", "estimator", "lanes"), list(cases()))
 def test_step(time_steps, cell, hidden, estimator, lanes):
     session = make(cell, hidden, estimator, lanes)
     xs, ys = stream(4096, lanes)

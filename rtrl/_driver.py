@@ -13,6 +13,10 @@ import numpy as np
 
 import rtrl_core
 from rtrl import _arguments
+from rtrl.estimators import Estimator
+from rtrl.network import Network
+from rtrl.optimizers import Optimizer
+from rtrl.shadow import Shadow
 
 __all__ = ["Driver"]
 
@@ -21,6 +25,15 @@ _PIECE_SECONDS = 0.1  # a long run is cut into pieces, so that Ctrl-C is heard
 
 class Driver:
     """Owner of the compiled engine of a session, and of NumPy views of its memory."""
+
+    network: Network
+    estimator: Estimator
+    optimizer: Optimizer | None
+    batch_size: int
+    seed: int
+    update_every: int
+    influence_cap: float
+    shadows: list[Shadow]
 
     def _start(self, threads):
         """Build the engine from the session's specs."""

@@ -35,7 +35,8 @@ def write(path, kind, description, arrays):
     handle, temporary = tempfile.mkstemp(prefix=".rtrl-", suffix=".tmp", dir=os.path.dirname(path) or ".")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{"description": np.frombuffer(header, np.uint8)}, **{f"array/{name}": value for name, value in arrays.items()})
+            entries = {f"array/{name}": value for name, value in arrays.items()}
+            np.savez(file, description=np.frombuffer(header, np.uint8), **entries)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

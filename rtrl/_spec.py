@@ -12,7 +12,18 @@ import numbers
 import rtrl_core
 
 __all__ = [
-    "Spec", "choice", "decay", "flag", "fraction", "integer", "made_spec", "optional", "option", "positive", "rate", "non_negative",
+    "Spec",
+    "choice",
+    "decay",
+    "flag",
+    "fraction",
+    "integer",
+    "made_spec",
+    "non_negative",
+    "option",
+    "optional",
+    "positive",
+    "rate",
 ]
 
 _MISSING = dataclasses.MISSING

@@ -28,7 +28,8 @@ def load(cls, path, optimizer, threads):
     """The session of a file; see `Session.load`."""
     description, arrays = _files.read(path, "session")
     with _files.naming(path):
-        weights, blocks = ({name[len(kind) :]: value for name, value in arrays.items() if name.startswith(kind)} for kind in ("weights/", "block/"))
+        weights = {name.removeprefix("weights/"): value for name, value in arrays.items() if name.startswith("weights/")}
+        blocks = {name.removeprefix("block/"): value for name, value in arrays.items() if name.startswith("block/")}
         session = cls(
             Network.from_description(description["network"], weights),
             _files.unpack(description["estimator"]),

@@ -4,9 +4,8 @@ from os import PathLike
 
 import numpy as np
 
-import rtrl_core
 from rtrl import _files
-from rtrl._spec import integer, non_negative
+from rtrl._spec import choice, integer, non_negative
 from rtrl.cells import Cell
 from rtrl.readouts import Readout
 from rtrl_core.memory import check_memory
@@ -60,12 +59,9 @@ class Network:
         self.cell = cell
         self.inputs = integer("inputs", inputs, most=2**24)
         self.readout = readout
-        try:
-            self.dtype = np.dtype(dtype)
-        except TypeError:
-            self.dtype = None
-        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
-            raise ValueError(f'dtype must be "float32" or "float64"; got {dtype!r}')
+        if isinstance(dtype, (np.dtype, type)):
+            dtype = np.dtype(dtype).name
+        self.dtype = np.dtype(choice("float32", "float64")("dtype", dtype))
         seed = integer("seed", seed, least=0, most=2**64 - 1)
         if weight_std is not None:
             weight_std = non_negative("weight_std", weight_std)
@@ -174,7 +170,8 @@ class Network:
             raise ValueError(f"expected the parameters {sorted(views)}; got {sorted(weights)}")
         for name, view in views.items():
             if weights[name].shape != view.shape or weights[name].dtype != view.dtype:
-                raise ValueError(f"{name} must be {view.dtype} of shape {view.shape}; got {weights[name].dtype} of {weights[name].shape}")
+                got = f"{weights[name].dtype} of shape {weights[name].shape}"
+                raise ValueError(f"{name} must be {view.dtype} of shape {view.shape}; got {got}")
             view[...] = weights[name]
         return network
 
