@@ -47,12 +47,12 @@ def main(arguments=None):
             print(f'{options.cell},"{estimator!r}",{n},{lanes},{_or_empty(carried)},{_or_empty(total)}')
         return
     print(f"{options.cell}, {IDS} ids in and out, float32, Adam, one thread; bytes carried | in all\n")
-    columns = [(n, lanes) for n in HIDDEN for lanes in LANES]
-    print(f"{'':36}" + "".join(f"{f'n = {n}, B = {lanes}':>28}" for n, lanes in columns))
     cells = {(estimator, n, lanes): (carried, total) for estimator, n, lanes, carried, total in found}
-    for estimator in ESTIMATORS:
-        texts = [_pair(*cells[estimator, n, lanes]) for n, lanes in columns]
-        print(f"{estimator!r:36}" + "".join(f"{text:>28}" for text in texts))
+    for lanes in LANES:
+        print(f"{f'B = {lanes}':36}" + "".join(f"{f'n = {n}':>32}" for n in HIDDEN))
+        for estimator in ESTIMATORS:
+            print(f"{estimator!r:36}" + "".join(f"{_pair(*cells[estimator, n, lanes]):>32}" for n in HIDDEN))
+        print()
 
 
 def _or_empty(value):
@@ -60,7 +60,7 @@ def _or_empty(value):
 
 
 def _pair(carried, total):
-    return "refused: does not fit" if total is None else f"{carried:,} | {total:,}"
+    return "refused" if total is None else f"{carried:,} | {total:,}"
 
 
 if __name__ == "__main__":

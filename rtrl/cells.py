@@ -22,6 +22,7 @@ class Cell(Spec):
     """Base of all cells."""
 
     _family = "cells"
+    hidden: int
 
 
 @dataclass(frozen=True)

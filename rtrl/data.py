@@ -84,7 +84,7 @@ def encode(text):
     return ids.reshape(-1).astype(np.int32), "".join(map(chr, points))
 
 
-def lanes(stream, batch_size, steps=None):
+def lanes(stream, batch_size, steps=None, first=0):
     """Cut one stream into lanes, each element with its successor as target.
 
     Lane b starts at element b * N // batch_size and runs cyclically: the successor of the last element is the first.
@@ -97,6 +97,8 @@ def lanes(stream, batch_size, steps=None):
         Lanes, B.
     steps : int or None
         Time steps, T; None: as many as make one pass over the stream by all lanes together.
+    first : int
+        The first of them, counted from the start of the lanes.
 
     Returns
     -------
@@ -114,7 +116,8 @@ def lanes(stream, batch_size, steps=None):
     batch_size = integer("batch_size", batch_size)
     steps = max(1, len(stream) // batch_size) if steps is None else integer("steps", steps)
     starts = np.arange(batch_size) * len(stream) // batch_size
-    places = (np.arange(steps + 1)[:, None] + starts) % len(stream)
+    first = integer("first", first, least=0, most=2**62)
+    places = (np.arange(first, first + steps + 1)[:, None] + starts) % len(stream)
     return stream[places[:-1]], stream[places[1:]]
 
 

@@ -40,11 +40,6 @@ def cases():
     return found
 
 
-def data(dense):
-    xs, ys = stream(STEPS, LANES, dense=bool(dense))
-    return (np.eye(3)[xs] if not xs.ndim == 3 else xs), xs, ys
-
-
 def inputs(dense, t):
     """Input of one step; "mixed" gives ids at first and numbers from the middle on."""
     numbers, ids = stream(STEPS, LANES)[0], stream(STEPS, LANES, dense=False)[0]

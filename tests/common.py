@@ -132,7 +132,10 @@ def python(code, *arguments, environment=(), check=True, timeout=240):
         With text output; `returncode` is negative where a signal ended it.
     """
     paths = os.pathsep.join(path for path in [str(Path(__file__).parent), *sys.path] if path)
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths, **dict(environment)}, capture_output=True, text=True, check=check, timeout=timeout,
+        env={**os.environ, "PYTHONPATH": paths, **dict(environment)}, capture_output=True, text=True, timeout=timeout,
     )
+    if check and done.returncode:
+        raise AssertionError(f"the child process ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return done

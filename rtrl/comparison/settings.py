@@ -6,6 +6,7 @@ are zeroed every `reset_every` steps, staggered, which keeps the noise of unbias
 all estimators can move the weights equally far on the same stream.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ class Settings:
     cell: Cell = RHN(64)
     estimators: tuple = ESTIMATORS
     batch_size: int = 16
-    steps: int = 15000
+    steps: int = 24000
     threads: int = 1
     seed: int = 0
     dtype: str = "float32"
@@ -81,12 +82,12 @@ class Settings:
         return Session(self.network(task), estimator, self.optimizer(estimator),
                        batch_size=self.batch_size, seed=self.seed, threads=self.threads)
 
-    def resets(self, steps):
-        """Mask [steps, lanes] of the staggered resets, or None."""
+    def resets(self, steps, first=0):
+        """Mask [steps, lanes] of the staggered resets from step `first` on, or None."""
         if not self.reset_every:
             return None
         lag = np.arange(self.batch_size) * self.reset_every // self.batch_size
-        return (np.arange(steps)[:, None] + lag) % self.reset_every == 0
+        return (np.arange(first, first + steps)[:, None] + lag) % self.reset_every == 0
 
     def exact_influence_bytes(self, task):
         """Bytes of the influence of exact RTRL, d state / d weights, for all lanes."""
@@ -96,11 +97,12 @@ class Settings:
 
 
 def label(spec):
-    """A spec in short: options that have their default are left out."""
+    """A spec in short: options that have their default are left out, and those without a default are not named."""
     shown = []
-    for name, field in type(spec).__dataclass_fields__.items():
-        value = getattr(spec, name)
-        if field.default is not value and field.default != value:
-            required = not isinstance(value, bool) and isinstance(value, int) and not shown
-            shown.append(f"{value}" if required else f"{name}={value!r}")
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if field.default is dataclasses.MISSING:
+            shown.append(repr(value))
+        elif value != field.default:
+            shown.append(f"{field.name}={value!r}")
     return type(spec).__name__ + (f"({', '.join(shown)})" if shown else "")

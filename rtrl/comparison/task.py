@@ -60,9 +60,9 @@ class Task:
         # The loss of a Linear readout is half the squared error, and a standardised series has variance 1.
         return float(np.mean(losses)) * (1 / np.log(2) if self.classes else 2)
 
-    def batch(self, lanes, steps):
-        """Inputs and targets of `steps` steps, as `Session.run` takes them."""
-        xs, ys = data.lanes(self.stream, lanes, steps)
+    def batch(self, lanes, steps, first=0):
+        """Inputs and targets of `steps` steps from step `first` on, as `Session.run` takes them."""
+        xs, ys = data.lanes(self.stream, lanes, steps, first)
         return (xs, ys) if self.classes else (xs[..., None], ys[..., None])
 
     def references(self, xs, ys):

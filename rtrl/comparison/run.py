@@ -1,0 +1,162 @@
+"""All measurements, as one result."""
+
+import math
+import time
+import warnings
+
+from rtrl.comparison import gradients, learning, memory, timing
+from rtrl.comparison.progress import Progress
+from rtrl.comparison.settings import LONGEST_RATE, label
+from rtrl.estimators import RTRL
+from rtrl.info import show_config
+
+__all__ = ["compare"]
+
+
+def compare(settings, task, progress=None):
+    """Measure every estimator of `settings` on `task`.
+
+    Parameters
+    ----------
+    settings : Settings
+        What to compare.
+    task : Task
+        What to learn.
+    progress : Progress or None
+        Where to tell how far it is.
+
+    Returns
+    -------
+    dict
+        Plain data: "configuration", "environment", "references", "rows" (one dict an estimator; None where there is no
+        number), "notes".
+
+    Raises
+    ------
+    MemoryError
+        If not even one estimator fits.
+    ValueError, TypeError
+        If the settings do not make a session.
+    """
+    progress = progress or Progress()
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # what they say becomes a note, from Session.health
+        times, nbytes, refused = timing.step_times(settings, task, progress)
+        if not times:
+            raise MemoryError(next(iter(refused.values())))
+        peaks = {}
+        for estimator in times:
+            progress.show(f"memory: {label(estimator)} in a process of its own")
+            peaks[estimator] = memory.peak_memory(settings, task, estimator, times[estimator])
+        quality = gradients.gradient_quality(settings, task, progress)
+        learned = _learn_all(settings, task, times, progress)
+    progress.clear()
+    rows = [_row(settings, each, times, nbytes, peaks, quality, learned) for each in settings.estimators]
+    _add_ratios(rows, label(settings.reference))
+    for row, estimator in zip(rows, settings.estimators, strict=True):
+        if estimator in refused and isinstance(estimator, RTRL):
+            row["influence_bytes"] = settings.exact_influence_bytes(task)
+    start = learning.scored_from(settings.steps)
+    scored = task.batch(settings.batch_size, settings.steps - start, start)
+    return {
+        "configuration": _configuration(settings, task),
+        "environment": show_config("dicts"),
+        "references": task.references(*scored),
+        "rows": rows,
+        "notes": _notes(settings, times, refused, learned),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _learn_all(settings, task, times, progress):
+    """Learned by estimator, for those that will not take too long."""
+    expected = {each: times[each] * settings.steps for each in times if times[each] * settings.steps <= settings.patience}
+    learned = {}
+    for estimator in list(expected):
+        del expected[estimator]
+        tell = learning.progress_of(progress, settings, estimator, sum(expected.values()))
+        learned[estimator] = learning.learn(settings, task, estimator, times[estimator], tell)
+    return learned
+
+
+def _row(settings, estimator, times, nbytes, peaks, quality, learned):
+    sizes, peak, result = nbytes.get(estimator), peaks.get(estimator), learned.get(estimator)
+    return {
+        "estimator": label(estimator),
+        "kind": estimator.kind,
+        "us_per_step": times[estimator] * 1e6 if estimator in times else None,
+        "time_ratio": None,
+        "influence_bytes": sizes and sizes["influence"] + sizes["tape"],
+        "total_bytes": sizes and sizes["total"],
+        "memory_ratio": None,
+        "peak_bytes": peak and peak["peak"],
+        "peak_growth_bytes": peak and peak["peak"] - peak["before"],
+        "cosine": _finite(quality[estimator]["cosine"]),
+        "relative_error": _finite(quality[estimator]["relative_error"]),
+        "score": result and _finite(result.score),
+        "updates": result and result.health["updates"],
+        "learning_rate": settings.rate(estimator),
+        "learning_seconds": result and result.seconds,
+    }
+
+
+def _finite(value):
+    """The value, or None for what is no number: JSON has no word for it."""
+    return value if math.isfinite(value) else None
+
+
+def _add_ratios(rows, reference):
+    base = next(row for row in rows if row["estimator"] == reference)
+    for row in rows:
+        for ratio, quantity in (("time_ratio", "us_per_step"), ("memory_ratio", "total_bytes")):
+            if row[quantity] is not None and base[quantity] is not None:
+                row[ratio] = row[quantity] / base[quantity]
+
+
+def _configuration(settings, task):
+    """The settings and the task as plain data."""
+    network = settings.network(task)
+    return {
+        "data": task.name,
+        "stream_length": len(task.stream),
+        "classes": task.classes,
+        "cell": repr(settings.cell),
+        "inputs": task.inputs,
+        "readout": repr(task.readout),
+        "parameters": network.parameter_count,
+        "estimators": [repr(each) for each in settings.estimators],
+        "reference": label(settings.reference),
+        "batch_size": settings.batch_size,
+        "steps": settings.steps,
+        "passes": settings.batch_size * settings.steps / len(task.stream),
+        "scored_steps": settings.steps - learning.scored_from(settings.steps),
+        "score": task.score_name,
+        "threads": settings.threads,
+        "seed": settings.seed,
+        "dtype": settings.dtype,
+        "lr": settings.lr,
+        "clip_norm": settings.clip_norm,
+        "reset_every": settings.reset_every,
+        "patience": settings.patience,
+        "longest_rate": LONGEST_RATE,
+        "small_cell": repr(gradients.small_settings(settings).cell),
+        "small_training": gradients.TRAINING,
+        "small_steps": gradients.STEPS,
+    }
+
+
+def _notes(settings, times, refused, learned):
+    """Why numbers are missing, and what the guards of a session had to do."""
+    notes = [f"{label(each)} was neither timed nor trained: {reason}." for each, reason in refused.items()]
+    for each, seconds in times.items():
+        if each not in learned:
+            notes.append(f"{label(each)} was timed but not trained: {settings.steps:,} steps would take about "
+                         f"{seconds * settings.steps:,.0f} s, more than --patience {settings.patience:g}.")
+    for each, result in learned.items():
+        events = {name.replace("_", " "): count for name, count in result.health.items()
+                  if count and name not in ("steps", "updates")}
+        if events:
+            notes.append(f"{label(each)}: guards of the session acted while it learned: "
+                         + ", ".join(f"{name} {count:,}" for name, count in events.items()) + ".")
+    return notes
