@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # bench is not installed
+sys.path.append(str(Path(__file__).parent.parent))  # bench is not installed; rtrl may be, and then comes first
 
 from bench import environment
 

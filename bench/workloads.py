@@ -32,7 +32,7 @@ def stream(steps, lanes, ids=IDS):
 def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1, ids=IDS):
     """A session on `stream`: Softmax readout, and Adam unless an optimizer is given."""
     network = rtrl.Network(CELLS[cell](hidden), inputs=ids, readout=rtrl.Softmax(ids), dtype=dtype, seed=0)
-    return rtrl.Session(network, estimator, optimizer or rtrl.Adam(1e-3), batch_size=lanes, seed=1, threads=threads)
+    return rtrl.Session(network, estimator, optimizer or rtrl.Adam(1e-4), batch_size=lanes, seed=1, threads=threads)
 
 
 def step_flops(session):

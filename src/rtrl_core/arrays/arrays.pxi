@@ -17,6 +17,8 @@ cdef extern from "functions.h" nogil:
 cdef extern from "vectors.h" nogil:
     double dot(long count, const real *x, const real *y)
     double norm2(long count, const real *x)
+    double scaled_norm2(long count, real factor, const real *x, const real *mask)
+    bint all_finite(long count, const real *x)
     void axpy(long count, real alpha, const real *x, real *y)
     void scale(long count, real alpha, real *x)
     double axpby_norm2(long count, real alpha, const real *x, real beta, real *y)

@@ -3,6 +3,7 @@
  *   dot          x . y                       maximum       max_i x_i, for a stable softmax
  *   norm2        x . x                       axpy          y <- alpha x + y
  *   axpby_norm2  y <- alpha x + beta y, returns y . y      scale   x <- alpha x
+ *   scaled_norm2 |factor mask x|^2 of a gradient           all_finite
  *
  * All take contiguous [n] and are bound by memory, which is why axpby_norm2 exists: the scales of
  * UORO need the norm of the very vector that was just written.
@@ -13,17 +14,7 @@
 #ifndef RTRL_VECTORS_H
 #define RTRL_VECTORS_H
 
-#include "platform.h"
-
-/* One rounding where the CPU has it, and never at the compiler's choice: it contracts a vector loop
- * and its remainder differently. */
-#ifndef RTRL_FMA
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-#define RTRL_FMA(a, b, c) _Generic((c), float: fmaf, default: fma)(a, b, c)
-#else
-#define RTRL_FMA(a, b, c) ((a) * (b) + (c))
-#endif
-#endif
+#include "simd.h"
 
 /* Enough chains to hide the latency of an addition, few enough to stay in 16 SSE registers. */
 #define PARTS 16
@@ -62,6 +53,36 @@ RTRL_INLINE double axpby_norm2(long n, real alpha, const real *RTRL_RESTRICT x, 
         parts[part] = RTRL_FMA((double)y[i], (double)y[i], parts[part]);
     })
     return parts_total(parts);
+}
+
+/* Whether all x_i are finite: 0 x_i is 0 then, and NaN otherwise. */
+RTRL_INLINE int all_finite(long n, const real *x) {
+    real parts[PARTS] = {0};
+    RTRL_IN_PARTS(n, parts[part] += x[i] * 0;)
+    for (long part = 1; part < PARTS; part++) parts[0] += parts[part];
+    return parts[0] == 0;
+}
+
+/* (factor x) . (factor x) for n a multiple of 64, the product rounded to real; mask [n] of 0 and 1, or NULL.
+ * Summed in real over 64 short chains, which is twice as fast, and in double where that leaves the range. */
+RTRL_INLINE double scaled_norm2(long n, real factor, const real *x, const real *mask) {
+    real parts[64] = {0};
+    double total = 0;
+    for (long first = 0; first < n; first += 64)
+        RTRL_SIMD for (long part = 0; part < 64; part++) {
+            const real value = mask ? factor * mask[first + part] * x[first + part] : factor * x[first + part];
+            parts[part] = RTRL_FMA(value, value, parts[part]);
+        }
+    for (long half = 32; half > 0; half /= 2)
+        for (long part = 0; part < half; part++) parts[part] += parts[part + half];
+    total = parts[0];
+    if (total > 1e-25 && total < 1e25) return total;
+    total = 0;
+    for (long i = 0; i < n; i++) {
+        const double value = mask ? factor * mask[i] * x[i] : factor * x[i];
+        total += value * value;
+    }
+    return total;
 }
 
 RTRL_INLINE void axpy(long n, real alpha, const real *RTRL_RESTRICT x, real *RTRL_RESTRICT y) {

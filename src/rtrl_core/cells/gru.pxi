@@ -16,15 +16,16 @@ cdef class GRU(Cell):
         return [(2, 0, self.n), (3, self.n, self.n + inputs)]
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
+        cdef real one = 1                    # keeps the arithmetic in real
         cdef long n = self.n, j
         cdef real reset, keep, c, dc
         for j in range(first, last):
             reset = sigmoid1(z[j])
             keep = sigmoid1(z[n + j])
             c = tanh1(z[2 * n + j] + reset * z[3 * n + j])
-            dc = (1 - keep) * (1 - c * c)
-            D[j] = dc * z[3 * n + j] * reset * (1 - reset)
-            D[n + j] = (s[j] - c) * keep * (1 - keep)
+            dc = (one - keep) * (one - c * c)
+            D[j] = dc * z[3 * n + j] * reset * (one - reset)
+            D[n + j] = (s[j] - c) * keep * (one - keep)
             D[2 * n + j] = dc
             D[3 * n + j] = dc * reset
             E[j] = keep

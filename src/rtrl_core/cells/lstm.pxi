@@ -10,6 +10,7 @@ cdef class LSTM(Cell):
         self.n, self.k, self.r, self.depth = hidden, 2, 4, 1
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
+        cdef real one = 1                    # keeps the arithmetic in real
         cdef long n = self.n, j
         cdef real i, f, g, o, c, t, q
         cdef real *h = s
@@ -23,15 +24,15 @@ cdef class LSTM(Cell):
             o = sigmoid1(z[3 * n + j])
             c = f * cell[j] + i * g
             t = tanh1(c)
-            q = o * (1 - t * t)                  # d h' / d c'
-            Dc[j] = g * i * (1 - i)
-            Dc[n + j] = cell[j] * f * (1 - f)
-            Dc[2 * n + j] = i * (1 - g * g)
+            q = o * (one - t * t)                  # d h' / d c'
+            Dc[j] = g * i * (one - i)
+            Dc[n + j] = cell[j] * f * (one - f)
+            Dc[2 * n + j] = i * (one - g * g)
             Dc[3 * n + j] = 0
             Dh[j] = q * Dc[j]
             Dh[n + j] = q * Dc[n + j]
             Dh[2 * n + j] = q * Dc[2 * n + j]
-            Dh[3 * n + j] = t * o * (1 - o)
+            Dh[3 * n + j] = t * o * (one - o)
             E[j] = 0                             # h' and c' do not read h except through z
             E[n + j] = q * f                     # E[h, c]
             E[2 * n + j] = 0

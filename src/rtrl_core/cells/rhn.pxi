@@ -9,12 +9,13 @@ cdef class RHN(Cell):
         self.n, self.k, self.r, self.depth = hidden, 1, 2, depth
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
+        cdef real one = 1                    # keeps the arithmetic in real
         cdef long n = self.n, j
         cdef real a, t
         for j in range(first, last):
             a = tanh1(z[j])
             t = sigmoid1(z[n + j])
-            D[j] = t * (1 - a * a)
-            D[n + j] = (a - s[j]) * t * (1 - t)
-            E[j] = 1 - t
+            D[j] = t * (one - a * a)
+            D[n + j] = (a - s[j]) * t * (one - t)
+            E[j] = one - t
             s[j] += t * (a - s[j])

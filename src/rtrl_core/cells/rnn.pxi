@@ -13,7 +13,7 @@ cdef class RNN(Cell):
         self.leak = <double>leak
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
-        cdef real keep = 1 - self.leak, leak = self.leak, f
+        cdef real one = 1, leak = self.leak, keep = one - leak, f
         cdef long j
         if self.relu:
             for j in range(first, last):
@@ -24,6 +24,6 @@ cdef class RNN(Cell):
         else:
             for j in range(first, last):
                 f = tanh1(z[j])
-                D[j] = leak * (1 - f * f)
+                D[j] = leak * (one - f * f)
                 E[j] = keep
                 s[j] = keep * s[j] + leak * f

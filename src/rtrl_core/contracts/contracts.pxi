@@ -149,7 +149,7 @@ cdef class Optimizer:
 cdef inline void balance(double a, double b, double *up, double *down) noexcept nogil:
     """Factors p = sqrt(a / b) and 1 / p of a product; both 0, which drops it, unless a and b are positive."""
     if a > 0 and b > 0 and isfinite(a) and isfinite(b):
-        up[0] = sqrt(a / b)
-        down[0] = sqrt(b / a)
+        up[0] = sqrt(a) / sqrt(b)        # the quotient of the norms themselves could overflow
+        down[0] = 1 / up[0]
     else:
         up[0] = down[0] = 0

@@ -13,17 +13,16 @@
 
 cdef inline void feed(const Stage *stage, const Record *record, long lane, long lanes, long first, long last, real *z) noexcept nogil:
     """z[b, rows] = W h_hat_b for `lanes` lanes from `lane` on and units [first, last) of every map."""
-    cdef long n = stage.n, a, b, row, start, column, last_column = stage.m - 1
+    cdef long n = stage.n, a, b, row, start
+    cdef const real *W
     for a in range(stage.r):
         start = a * n + first
-        for b in range(lanes):
-            if stage.inputs and not is_dense(stage, record, lane + b):
-                column = n + record.ids[lane + b]
-                for row in range(start, a * n + last):
-                    z[b * stage.rows + row] = stage.W[row * stage.ldw + last_column] + stage.W[row * stage.ldw + column]
-            else:
-                for row in range(start, a * n + last):
-                    z[b * stage.rows + row] = stage.W[row * stage.ldw + last_column]
+        for row in range(start, a * n + last):
+            W = stage.W + row * stage.ldw
+            for b in range(lanes):
+                z[b * stage.rows + row] = W[stage.m - 1]
+                if stage.inputs and not is_dense(stage, record, lane + b):
+                    z[b * stage.rows + row] += W[n + record.ids[lane + b]]
         if stage.inputs and is_dense(stage, record, lane):
             dots(last - first, stage.inputs, lanes, stage.W + start * stage.ldw + n, stage.ldw,
                  record.x + lane * stage.inputs, stage.inputs, z + start, stage.rows)
@@ -74,18 +73,15 @@ cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real
 
 cdef inline void credit_outer(const Stage *stage, const Record *record, long lanes, const real *y, real *gradient, long first, long last) noexcept nogil:
     """gradient[first:last] += sum over lanes of y_b (x) h_hat_b, in the order of lanes."""
-    cdef long b, row, column, last_column = stage.m - 1
-    cdef real *G = gradient + first * stage.ldw
-    outers(last - first, stage.n, lanes, y + first, stage.rows, record.h, stage.n, G, stage.ldw)
-    for b in range(lanes):
-        for row in range(first, last):
-            gradient[row * stage.ldw + last_column] += y[b * stage.rows + row]
-    if not stage.inputs:
-        return
-    if is_dense(stage, record, 0):
-        outers(last - first, stage.inputs, lanes, y + first, stage.rows, record.x, stage.inputs, G + stage.n, stage.ldw)
-        return
-    for b in range(lanes):
-        column = stage.n + record.ids[b]
-        for row in range(first, last):
-            gradient[row * stage.ldw + column] += y[b * stage.rows + row]
+    cdef long b, row, n = stage.n, rows = stage.rows
+    cdef bint dense = is_dense(stage, record, 0)
+    cdef real *G
+    outers(last - first, n, lanes, y + first, rows, record.h, n, gradient + first * stage.ldw, stage.ldw)
+    if dense:
+        outers(last - first, stage.inputs, lanes, y + first, rows, record.x, stage.inputs, gradient + first * stage.ldw + n, stage.ldw)
+    for row in range(first, last):
+        G = gradient + row * stage.ldw
+        for b in range(lanes):
+            G[stage.m - 1] += y[b * rows + row]
+            if stage.inputs and not dense:
+                G[n + record.ids[b]] += y[b * rows + row]

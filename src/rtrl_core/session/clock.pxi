@@ -12,6 +12,7 @@
 
 cdef class Clock(Player):
     cdef void play(self, Team team, const Job *job) noexcept nogil:
+        cdef real factor = <real>(1.0 / self.net.lanes)
         cdef long t
         if job.work == RUN:
             for t in range(job.steps):
@@ -26,17 +27,17 @@ cdef class Clock(Player):
             self.credit_delta(team)
         elif job.work == GRADIENT:
             settle_all(self.estimator, team)
-            self.average(team, self.estimator, <real>(1.0 / self.net.lanes))
+            self.finish(team, self.estimator, factor)
             if self.estimator.next is not None:
                 self.compare(team, self.estimator.next, job, 0, 0)
             if team.rank == 0:
                 self.counters[PENDING] = 0
         elif job.work == APPLY:
             self.close_step(team)
-            self.average(team, self.estimator, 1)
-            self.update(team, job.rates[0])
+            self.update(team, job.rates[0], 1)
 
     cdef void step(self, Team team, const Job *job, long t) noexcept nogil:
+        cdef real factor = <real>(1.0 / self.net.lanes)
         cdef bint due
         self.open_step(team, job, t)
         self.score(team, &self.live, job, t)
@@ -49,12 +50,13 @@ cdef class Clock(Player):
         team_barrier(team)
         if due:
             settle_all(self.estimator, team)
-            self.average(team, self.estimator, <real>(1.0 / self.net.lanes))
             if self.estimator.next is not None:
+                self.finish(team, self.estimator, factor)
+                factor = 1
                 self.compare(team, self.estimator.next, job, t, 0)
         self.close_step(team)
         if due:
-            self.update(team, job.rates[t])
+            self.update(team, job.rates[t], factor)
 
     cdef void open_step(self, Team team, const Job *job, long t) noexcept nogil:
         cdef long b, lanes = self.net.lanes
@@ -122,18 +124,15 @@ cdef class Clock(Player):
             for v in range(first, last):
                 gradient[v * self.ldv + n] += self.error[b * self.outputs + v]
 
-    cdef void average(self, Team team, Estimator estimator, real factor) noexcept nogil:
-        """Finish the gradients of the chain; partial[:, 0] keeps the squares of the first."""
+    cdef void finish(self, Team team, Estimator estimator, real factor) noexcept nogil:
+        """Finish the gradients of the chain in place, for those who look at them."""
         cdef long chunks = self.parameters // CHUNK, c
-        cdef bint main = estimator is self.estimator
         team_barrier(team)
         for c in range(team_first(team, chunks), team_last(team, chunks)):
-            finish_gradient(estimator.gradient, self.mask, factor, c * CHUNK, (c + 1) * CHUNK)
-            if main:
-                self.partial[3 * c] = norm2(CHUNK, estimator.gradient + c * CHUNK)
+            finish_gradient(estimator.gradient + c * CHUNK, self.mask_of(c), factor)
         team_barrier(team)
         if estimator.next is not None:
-            self.average(team, estimator.next, factor)
+            self.finish(team, estimator.next, factor)
 
     cdef void compare(self, Team team, Estimator shadow, const Job *job, long t, int index) noexcept nogil:
         """Cosine and relative error of the cell's gradient against that of each shadow."""
@@ -171,32 +170,41 @@ cdef class Clock(Player):
                 self.counters[OPEN] = 0
             team_barrier(team)
 
-    cdef void update(self, Team team, double rate) noexcept nogil:
-        """One step of the optimizer, skipped when the gradient is not finite; then all gradients are 0."""
+    cdef void update(self, Team team, double rate, real factor) noexcept nogil:
+        """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are 0.
+
+        A chunk is finished, used and cleared while it is in the first cache.
+        """
         cdef long chunks = self.parameters // CHUNK, c
-        cdef double norm = sqrt(sum_of(chunks, self.partial, 3))
-        cdef double clip = self.optimizer.clip_norm / norm if norm > self.optimizer.clip_norm else 1
-        cdef bint finite = isfinite(norm)
+        cdef real *gradient = self.estimator.gradient
+        cdef double norm, clip
+        for c in range(team_first(team, chunks), team_last(team, chunks)):
+            self.partial[3 * c] = scaled_norm2(CHUNK, factor, gradient + c * CHUNK, self.mask_of(c))
         team_barrier(team)
+        norm = sqrt(sum_of(chunks, self.partial, 3))
+        clip = self.optimizer.clip_norm / norm if norm > self.optimizer.clip_norm else 1
         if team.rank == 0:
             self.counters[PENDING] = 0
-            if finite:
-                self.counters[UPDATES] += 1
-                self.optimizer.lr = rate
-                self.optimizer.begin()
-            else:
-                self.counters[SKIPPED] += 1
+            self.counters[UPDATES if isfinite(norm) else SKIPPED] += 1
+            self.optimizer.lr = rate
+            self.optimizer.begin()
         team_barrier(team)
         for c in range(team_first(team, chunks), team_last(team, chunks)):
-            if finite:
-                self.optimizer.update(self.weights, self.estimator.gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
+            if isfinite(norm):
+                finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
+                self.optimizer.update(self.weights, gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
             self.forget(self.estimator, c)
         team_barrier(team)
+
+    cdef inline const real *mask_of(self, long chunk) noexcept nogil:
+        if self.mask is NULL:
+            return NULL
+        return self.mask + chunk * CHUNK
 
     cdef void forget(self, Estimator estimator, long chunk) noexcept nogil:
         """Clear one chunk of all gradients; shadows keep a copy for whoever asks."""
         if estimator.kept is not NULL:
             memcpy(estimator.kept + chunk * CHUNK, estimator.gradient + chunk * CHUNK, CHUNK * sizeof(real))
-        memset(estimator.gradient + chunk * CHUNK, 0, CHUNK * sizeof(real))
+        memset(estimator.gradient + chunk * CHUNK, 0, self.chunk_bytes)
         if estimator.next is not None:
             self.forget(estimator.next, chunk)

@@ -53,7 +53,7 @@ cdef class Engine(Clock):
         if mask is not None:
             holes = mask
             self.mask = &holes[0]
-        self.update_every = update_every
+        self.update_every, self.chunk_bytes = update_every, CHUNK * sizeof(real)
         self.outputs = readout.outputs if readout is not None else 0
         self.readout_offset, self.ldv = readout_at
         self.describe(cell, stages, lanes, seed)

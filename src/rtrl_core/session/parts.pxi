@@ -79,14 +79,16 @@ cdef void settle_all(Estimator estimator, Team team) noexcept nogil:
         settle_all(estimator.next, team)
 
 
-cdef inline void finish_gradient(real *gradient, const real *mask, real factor, long first, long last) noexcept nogil:
-    """The sum over lanes becomes the mean, and holes of W get no gradient."""
+cdef inline void finish_gradient(real *gradient, const real *mask, real factor) noexcept nogil:
+    """One chunk: the sum over lanes becomes the mean, and holes of W get no gradient."""
     cdef long i
+    if mask is NULL and factor == 1:
+        return
     if mask is NULL:
-        for i in range(first, last):
+        for i in range(CHUNK):
             gradient[i] *= factor
     else:
-        for i in range(first, last):
+        for i in range(CHUNK):
             gradient[i] *= factor * mask[i]
 
 

@@ -20,6 +20,7 @@ cdef class Player:
     cdef Estimator estimator
     cdef list shadows                # [(Estimator, Arena)]
     cdef long parameters             # length of the flat arrays, padding included
+    cdef size_t chunk_bytes          # of CHUNK parameters; a constant would make memset slow (rep stos)
     cdef long update_every
     cdef long outputs, ldv, readout_offset
     cdef real *weights               # flat
@@ -69,7 +70,7 @@ cdef class Player:
             team_barrier(share.team)
         if share.team.rank == 0:
             for b in range(share.first, share.last):
-                stream.bad[b] = not isfinite(norm2(kn, s + b * kn))
+                stream.bad[b] = not all_finite(kn, s + b * kn)
                 if stream.bad[b] and stream.learns:
                     self.drop(b)
 
@@ -108,7 +109,7 @@ cdef class Player:
             if stream.bad[b]:
                 memset(error, 0, self.outputs * sizeof(real))
                 continue
-            if isfinite(norm2(self.outputs, error)):
+            if all_finite(self.outputs, error):
                 self.loss[b] = self.readout.score(error, job.labels[t * lanes + b] if job.labels is not NULL else -1,
                                                   job.targets + (t * lanes + b) * self.outputs if job.targets is not NULL else NULL)
             else:
