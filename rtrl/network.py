@@ -4,6 +4,8 @@ from os import PathLike
 
 import numpy as np
 
+import rtrl_core
+
 from rtrl import _files
 from rtrl._spec import choice, integer, non_negative
 from rtrl.cells import Cell
@@ -13,7 +15,6 @@ from rtrl_core.memory import check_memory
 __all__ = ["Network"]
 
 _ALIGN = 64  # bytes; rows of weights start on a cache line
-_CHUNK = 512  # parameters; the flat array is whole chunks of the engine
 
 
 class Network:
@@ -79,12 +80,11 @@ class Network:
         if self.readout is not None:
             self._shapes["readout.weight"] = (self.compiled_readout().outputs, core.n + 1)
         for name, (rows, columns) in self._shapes.items():
-            if name == "readout.weight":
-                end = -(-end // _CHUNK) * _CHUNK
             stride = -(-columns // units) * units
             self._places[name] = (end, stride)
             end += rows * stride
-        count = -(-end // _CHUNK) * _CHUNK
+        chunk = rtrl_core.core(self.dtype.name).PARAMETER_CHUNK
+        count = -(-end // chunk) * chunk
         check_memory(count * self.dtype.itemsize, {"weights": count * self.dtype.itemsize})
         self._flat = _aligned(count, self.dtype)
         self._holes = self._mask(core)

@@ -22,8 +22,9 @@ cdef class SGD(Optimizer):
         cdef real *b = self.b
         cdef long i
         if momentum == 0:
-            for i in range(first, last):
-                w[i] -= lr * (clip * g[i] + decay * w[i])
+            if decay != 0:
+                scale(last - first, 1 - lr * decay, w + first)
+            axpy(last - first, -lr * clip, g + first, w + first)
         elif self.nesterov:
             for i in range(first, last):
                 step = clip * g[i] + decay * w[i]

@@ -14,6 +14,7 @@ if hasattr(os, "register_at_fork"):
 
 
 OPENMP = bool(RTRL_OPENMP)
+PARAMETER_CHUNK = CHUNK              # the flat array of parameters is a whole number of these
 
 
 def registry(kind):

@@ -1,7 +1,7 @@
 # Floor 5: what a session owns, and the pieces of work that it hands to a team.
 
 cdef enum:
-    CHUNK = 512                      # parameters per piece of an update; a partial norm belongs to each
+    CHUNK = 2048                     # parameters per piece of an update; a partial norm belongs to each
     # counters[...]
     CLOCK = 0                        # index of the current time step, -1 before the first
     PENDING = 1                      # steps since the last update
