@@ -43,7 +43,7 @@ def add_command(commands):
     parser.add_argument("--seed", type=_whole(0, 2**64 - 1), default=_BASE.seed, metavar="N",
                         help="seed of weights and random signs")
     parser.add_argument("--dtype", choices=("float32", "float64"), default=_BASE.dtype, help="type of all numbers")
-    parser.add_argument("--estimators", type=_estimators, default=",".join(map(label, ESTIMATORS)), metavar="NAMES",
+    parser.add_argument("--estimators", type=_estimators, default=", ".join(map(label, ESTIMATORS)), metavar="NAMES",
                         help="rows of the table, separated by commas, options as in Python")
     parser.add_argument("--lr", type=_number(above=True), default=_BASE.lr, metavar="X", help="learning rate of Adam")
     parser.add_argument("--clip", type=_number(above=True), default=_BASE.clip_norm, metavar="X",

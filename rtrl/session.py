@@ -76,9 +76,13 @@ class Session(View):
             update_every = estimator.horizon if isinstance(estimator, TBPTT) and not estimator.sliding else 1
         self.update_every = integer("update_every", update_every)
         self.influence_cap = positive("influence_cap", influence_cap)
+        shadows = shadow if isinstance(shadow, Sequence) else () if shadow is None else (shadow,)
+        for each in shadows:
+            if not isinstance(each, Estimator):
+                raise TypeError(f"shadow must be an estimator such as rtrl.RTRL(), or a sequence of them; got {each!r}")
         self.shadows: list[Shadow] = []
         self._start(threads)
-        for each in [shadow] if isinstance(shadow, Estimator) else shadow or ():
+        for each in shadows:
             self.shadow(each)
 
     def step(self, x: ArrayLike, y: ArrayLike) -> float:

@@ -3,6 +3,7 @@
     task       what is learned: a text or a series, and its reference values
     settings   what is compared: cell, estimators, sizes, and the recipe of learning that all share
     timing     time of a step                     memory     exact bytes, and the peak of a separate process
+    resident   that process                       specs      specs from text
     gradients  against exact RTRL                 learning   the loss after the same number of steps
     run        all of these, as one result        report     the result as table, JSON and CSV
 """

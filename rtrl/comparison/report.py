@@ -62,11 +62,12 @@ def _head(result):
     unit = "characters" if made["classes"] else "values"
     kinds = f", {made['classes']} different" if made["classes"] else ""
     seen = made["batch_size"] * made["steps"]
+    again = "; later passes are no longer new" if made["passes"] > 1 else ""
     resets = f"each lane reset every {made['reset_every']:,} steps" if made["reset_every"] else "no resets"
     lines = {
         "data": f"{made['data']}: {made['stream_length']:,} {unit}{kinds}",
         "task": f"predict the next {unit[:-1]}; {_count(made['batch_size'], 'lane')} x {_count(made['steps'], 'step')} = "
-                f"{seen:,} {unit} ({made['passes']:.2g} passes)",
+                f"{seen:,} {unit} ({made['passes']:.2g} passes{again})",
         "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters, {made['dtype']}, seed {made['seed']}",
         "learning": f"Adam, learning rate {made['lr']:g}, gradient clipped to norm {made['clip_norm']:g}, {resets}",
         "machine": f"rtrl {place['rtrl']}, CPU level {place['cpu level']}, {_count(made['threads'], 'thread')} on "
@@ -93,7 +94,7 @@ def _columns(result):
         ("peak", "MB", lambda row: _fixed(row["peak_growth_bytes"], 1e-6, 1)),
         ("gradient", "cosine", lambda row: _fixed(row["cosine"], 1, 3)),
         ("gradient", "rel. error", lambda row: _error(row["relative_error"])),
-        ("learned", result["configuration"]["score"], lambda row: _fixed(row["score"], 1, 3)),
+        ("learned", result["configuration"]["score_unit"], lambda row: _fixed(row["score"], 1, 3)),
     ]
 
 
@@ -137,7 +138,7 @@ def _legend(result):
     made = result["configuration"]
     entries = {
         "kind": "exact: the true gradient; unbiased: right on average, with noise; biased: something is left out.",
-        "time": f"median time of a step of all {made['batch_size']:,} lanes, learning included; estimators take turns.",
+        "time": f"median time of a step of {_count(made['batch_size'], 'lane')}, learning included; estimators take turns.",
         "carried": "what the estimator carries from step to step: its influence, or TBPTT's tape of past steps.",
         "session": "all buffers of the session, counted exactly: weights, Adam, workspace and what is carried.",
         "peak": f"growth of resident memory in a process of its own{_before(result)}.",

@@ -131,7 +131,7 @@ def _configuration(settings, task):
         "steps": settings.steps,
         "passes": settings.batch_size * settings.steps / len(task.stream),
         "scored_steps": settings.steps - learning.scored_from(settings.steps),
-        "score": task.score_name,
+        "score_unit": task.score_name,
         "threads": settings.threads,
         "seed": settings.seed,
         "dtype": settings.dtype,

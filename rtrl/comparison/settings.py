@@ -53,7 +53,7 @@ class Settings:
     threads: int = 1
     seed: int = 0
     dtype: str = "float32"
-    lr: float = 5e-4
+    lr: float = 3e-4
     clip_norm: float = 1.0
     reset_every: int = 100
     patience: float = 60.0

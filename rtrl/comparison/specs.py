@@ -1,6 +1,7 @@
 """Specs from text: `TBPTT(25)`, `UORO`, or what their `repr` says."""
 
 import ast
+import importlib
 import re
 
 __all__ = ["parse", "parse_list"]
@@ -21,8 +22,6 @@ def parse(text, base):
     ValueError
         If there is no such spec, or it does not take these options; the message says why.
     """
-    import importlib
-
     family = importlib.import_module(base.__module__)
     try:
         node = ast.parse(text.strip(), mode="eval").body

@@ -2,6 +2,8 @@
 
 import os
 
+_SMALL = 2**26  # bytes that are never refused: what is available changes from moment to moment
+
 __all__ = ["available_memory", "check_memory", "format_bytes"]
 
 
@@ -39,6 +41,8 @@ def check_memory(total, parts):
     parts : dict of str to float
         The same bytes by purpose, for the message.
     """
+    if total < _SMALL:
+        return
     available = available_memory()
     if total > available:
         detail = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items() if size)

@@ -1,0 +1,182 @@
+"""The comparison: what is measured, against numbers that are known, and the command as a user runs it."""
+
+import dataclasses
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+import rtrl
+from rtrl import data
+from rtrl.cli import main
+from rtrl.comparison import Settings, Task, compare, gradients, learning, memory, report
+from rtrl.comparison.progress import Progress
+from rtrl.comparison.settings import ESTIMATORS, label
+
+SMALL = Settings(cell=rtrl.RHN(8), batch_size=4, steps=600, reset_every=50)
+WORDS = "the quick brown fox jumps over the lazy dog; " * 40
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text(WORDS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def task():
+    ids, vocabulary = data.encode(WORDS)
+    return Task("words", ids, len(vocabulary))
+
+
+@pytest.fixture(scope="module")
+def result(task):
+    return compare(SMALL, task)
+
+
+def row(result, name):
+    return next(each for each in result["rows"] if each["estimator"] == name)
+
+
+# --- measurements -----------------------------------------------------------------------------------------------------
+
+
+def test_learning_in_pieces_is_one_run(task):
+    settings = dataclasses.replace(SMALL, steps=237)
+    told = []
+    learned = learning.learn(settings, task, rtrl.UORO(), 0.25 / 50, lambda done, rate: told.append(done))
+    losses = settings.session(task, rtrl.UORO()).run(*task.batch(4, 237), settings.resets(237))
+    assert told == [50, 100, 150, 200, 237]
+    assert learned.score == pytest.approx(losses[-47:].mean() / np.log(2), rel=1e-12)
+    assert learned.health["updates"] == 237
+
+
+def test_gradients_against_exact_rtrl(task):
+    which = (rtrl.RTRL(), rtrl.TBPTT(3000), rtrl.TBPTT(1), rtrl.Immediate(), rtrl.KFRTRL(), rtrl.UORO())
+    quality = gradients.gradient_quality(dataclasses.replace(SMALL, estimators=which), task, Progress())
+    for exact in which[:2]:
+        assert quality[exact]["cosine"] == pytest.approx(1, abs=1e-9)
+        assert quality[exact]["relative_error"] < 1e-9
+    assert quality[which[2]] == pytest.approx(quality[which[3]])
+    assert 0.2 < quality[rtrl.Immediate()]["cosine"] < 0.999
+    assert quality[rtrl.UORO()]["cosine"] + 0.1 < quality[rtrl.KFRTRL()]["cosine"] < 0.999
+    assert quality[rtrl.KFRTRL()]["relative_error"] < quality[rtrl.UORO()]["relative_error"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc to tell the resident memory of a moment")
+def test_peak_memory_follows_the_exact_bytes(task):
+    big = dataclasses.replace(SMALL, cell=rtrl.RHN(48), batch_size=8)
+    ballast = np.ones(30_000_000)  # 240 MB in this process, which the other must not count
+    peak = memory.peak_memory(big, task, rtrl.RTRL(), 0.1)
+    counted = big.session(task, rtrl.RTRL()).nbytes["total"]
+    assert counted > 10e6
+    assert abs(peak["peak"] - peak["before"] - counted) < 4e6
+    assert peak["before"] < 0.8 * ballast.nbytes
+
+
+def test_memory_process_that_fails_is_reported(task, monkeypatch):
+    monkeypatch.setenv("RTRL_CPU_LEVEL", "abacus")
+    with pytest.raises(RuntimeError, match="status 1: ImportError: RTRL_CPU_LEVEL is 'abacus'"):
+        memory.peak_memory(SMALL, task, rtrl.UORO(), 1e-4)
+
+
+def test_rows_are_complete_and_consistent(result):
+    assert [each["estimator"] for each in result["rows"]] == [label(each) for each in ESTIMATORS]
+    assert [each["kind"] for each in result["rows"]] == ["biased"] * 3 + ["unbiased"] * 2 + ["biased", "exact"]
+    base = row(result, "TBPTT(25)")
+    for each in result["rows"]:
+        assert all(each[name] is not None for name in each if not name.startswith("peak")), each
+        assert each["time_ratio"] == pytest.approx(each["us_per_step"] / base["us_per_step"])
+        assert each["memory_ratio"] == pytest.approx(each["total_bytes"] / base["total_bytes"])
+    assert row(result, "Immediate")["influence_bytes"] == 0
+    assert row(result, "TBPTT(25)")["updates"] == 600 // 25
+    assert row(result, "RTRL")["updates"] == 600
+    assert result["notes"] == []
+
+
+def test_results_repeat_apart_from_times(result, task):
+    again = compare(SMALL, task)
+    for name in ("score", "cosine", "relative_error", "total_bytes", "influence_bytes"):
+        assert [each[name] for each in again["rows"]] == [each[name] for each in result["rows"]]
+    other = compare(dataclasses.replace(SMALL, seed=5, estimators=(rtrl.UORO(),)), task)
+    assert other["rows"][0]["score"] != row(result, "UORO")["score"]
+
+
+def test_both_unbiased_estimators_learn(task):
+    settings = dataclasses.replace(SMALL, cell=rtrl.RHN(24), batch_size=8, steps=4000, lr=2e-3)
+    xs, ys = task.batch(8, 800, 3200)
+    unigram = next(iter(task.references(xs, ys).values()))
+    which = (rtrl.UORO(), rtrl.KFRTRL(), rtrl.RTRL())
+    scores = [learning.learn(settings, task, each, 1e-4, lambda *_: None).score for each in which]
+    assert unigram - 0.2 > scores[0] > scores[1] > scores[2] > 0
+    assert scores[1] < unigram / 2
+
+
+def test_what_does_not_fit_is_refused_with_its_bytes(task, monkeypatch):
+    session = Settings.session
+
+    def refusing(settings, task, estimator):
+        if isinstance(estimator, rtrl.RTRL):
+            raise MemoryError("this needs 70 GiB")
+        return session(settings, task, estimator)
+
+    monkeypatch.setattr(Settings, "session", refusing)
+    settings = dataclasses.replace(SMALL, estimators=(rtrl.TBPTT(25), rtrl.RTRL()))
+    result = compare(settings, task)
+    refused = row(result, "RTRL")
+    assert refused["influence_bytes"] == settings.exact_influence_bytes(task)
+    for name in ("us_per_step", "time_ratio", "total_bytes", "memory_ratio", "peak_bytes", "score"):
+        assert refused[name] is None
+    assert refused["cosine"] == pytest.approx(1)
+    assert result["notes"] == ["RTRL was neither timed nor trained: this needs 70 GiB."]
+    assert "RTRL" in report.render(result, "table")
+
+
+def test_impatience_skips_learning_only(task):
+    result = compare(dataclasses.replace(SMALL, patience=0.0, estimators=(rtrl.UORO(),)), task)
+    assert result["rows"][0]["score"] is None
+    assert result["rows"][0]["us_per_step"] > 0
+    assert "UORO was timed but not trained: 600 steps" in result["notes"][0]
+
+
+def test_guards_are_reported_and_losses_that_are_no_numbers_left_out(task):
+    result = compare(dataclasses.replace(SMALL, steps=100, lr=1e38, estimators=(rtrl.Immediate(),)), task)
+    assert result["rows"][0]["score"] is None
+    assert result["notes"] == ["Immediate: guards of the session acted while it learned: state not finite 396, "
+                               "updates skipped 99."]
+    assert json.loads(report.render(result, "json")) == result
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+QUICK = ["--hidden", "6", "--batch", "3", "--steps", "200", "--estimators", "TBPTT(25),KFRTRL"]
+
+
+def test_command_on_a_text_writes_all_files(text_file, tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    assert main(["compare", "--text", str(text_file), *QUICK, "--cell", "gru", "--out", str(out), "--format", "json"]) == 0
+    shown = capsys.readouterr().out
+    assert sorted(os.listdir(out)) == ["compare.csv", "compare.json", "compare.txt"]
+    assert (out / "compare.json").read_text() == shown
+    saved = json.loads(shown)
+    assert saved["configuration"]["cell"] == "GRU(hidden=6)"
+    assert saved["configuration"]["batch_size"] == 3
+    assert saved["environment"] == rtrl.show_config("dicts")
+    assert "bits/char" in (out / "compare.txt").read_text()
+
+
+def test_command_on_a_series(tmp_path, capsys):
+    path = tmp_path / "waves.csv"
+    path.write_text("t;x\n" + "".join(f"{i};{np.sin(i / 5):.3f}\n".replace(".", ",") for i in range(300)))
+    arguments = ["--hidden", "6", "--steps", "200", "--estimators", "KFRTRL", "--depth", "2", "--dtype", "float64"]
+    assert main(["compare", "--series", str(path), "--column", "x", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "MSE/variance" in shown
+    assert "predicting the last value" in shown
+    assert "1 lane x 200 steps" in shown
+    assert "RHN(hidden=6, depth=2)" in shown
+    assert "float64" in shown
