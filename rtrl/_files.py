@@ -1,6 +1,7 @@
 """Files of networks and sessions: NumPy's npz with one JSON entry, written whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -74,7 +75,9 @@ def read(path, kind):
                     raise ValueError("not an archive")
                 description = json.loads(archive["description"].tobytes())
                 arrays = {name[len("array/") :]: archive[name] for name in archive.files if name.startswith("array/")}
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a damaged entry points nowhere
+                raise
             raise ValueError(f"damaged or foreign ({error})") from error
         if not isinstance(description, dict) or description.get("rtrl") != kind:
             raise ValueError(f"it does not hold a {kind}")

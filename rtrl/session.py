@@ -1,5 +1,6 @@
 """A session: a network that learns online from a batch of endless streams."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 
@@ -164,16 +165,19 @@ class Session(View):
         with self._alone():
             similarity = np.full((1, len(self.shadows), 2), np.nan) if self.shadows else None
             self._engine.gradient(similarity)
-            result = self._named(self._arrays["estimator.gradient"])
+            flat = self._arrays["estimator.gradient"]
+            finite, result = np.isfinite(flat).all(), self._named(flat)
             self._engine.forget_gradient()
             self._compare(similarity, np.zeros(1, int))
+        if not finite:
+            warnings.warn("the gradient is not finite", RuntimeWarning, stacklevel=2)
         return result
 
     def apply(self, gradients: Mapping[str, ArrayLike]) -> None:
         """One step of the optimizer along `gradients`, a dict as `gradient` returns it.
 
-        Whatever is credited but not yet asked for by `gradient` is dropped.  A gradient whose norm is not finite is
-        skipped and counted.
+        What is credited but not yet asked for by `gradient` stays.  A gradient whose norm is not finite is skipped and
+        counted.
         """
         with self._alone():
             if self.optimizer is None:
@@ -181,9 +185,12 @@ class Session(View):
             checked = _arguments.gradients(self.network, gradients)
             rate = self._rate(max(0, self.steps - 1))
             flat = self._arrays["estimator.gradient"]
+            credited = flat.copy()
+            flat[:] = 0
             for name, value in checked.items():
                 self.network._view(flat, name)[...] = value
             self._engine.apply(rate)
+            flat[:] = credited
         self._warn()
 
     def reset(self, lanes: ArrayLike | None = None) -> None:

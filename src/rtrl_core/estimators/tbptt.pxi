@@ -16,7 +16,7 @@ cdef class TBPTT(Estimator):
     kind = "biased"
     cdef long horizon
     cdef bint sliding
-    cdef Record *ring                # [horizon, depth]
+    cdef Record *tape                # [depth], each of horizon * lanes lanes: slot after slot
     cdef real *credits               # [horizon, lanes, n]: d loss / d h of each step, not yet swept
     cdef int32_t *cuts               # [horizon, lanes]: the lane was reset before this step
     cdef int64_t *fill               # [3]: records in the window, newest slot, whether credits are owed
@@ -35,13 +35,11 @@ cdef class TBPTT(Estimator):
     cdef layout(self, Arena arena):
         cdef Context net = self.net
         cdef double lanes = net.lanes, kn = net.k * net.n
-        cdef long t
         cdef int l
-        if self.ring is NULL:
-            self.ring = <Record *>calloc(self.horizon * net.depth, sizeof(Record))
-        for t in range(self.horizon):
-            for l in range(net.depth):
-                self.ring[t * net.depth + l] = record_layout(arena, f"{t}.{l}.", "tape", &net.stages[l], net.lanes)
+        if self.tape is NULL:
+            self.tape = <Record *>calloc(net.depth, sizeof(Record))
+        for l in range(net.depth):
+            self.tape[l] = record_layout(arena, f"{l}.", "tape", &net.stages[l], self.horizon * lanes)
         self.credits = arena.reals("credits", "tape", self.horizon * lanes * net.n)
         self.cuts = arena.ids("cuts", "tape", self.horizon * lanes)
         self.fill = arena.integers("fill", "tape", 3)
@@ -51,22 +49,23 @@ cdef class TBPTT(Estimator):
         self.y = arena.reals("y", "workspace", lanes * net.stages[0].rows)
 
     cdef layout_dense(self, Arena arena):
-        cdef long t
-        for t in range(self.horizon):
-            self.ring[t * self.net.depth].x = arena.reals(f"{t}.x", "tape", <double>self.net.lanes * self.net.stages[0].inputs)
+        cdef double count = <double>self.horizon * self.net.lanes * self.net.stages[0].inputs
+        self.tape[0].x = arena.reals("x", "tape", count)
 
     def __dealloc__(self):
-        free(self.ring)
+        free(self.tape)
 
     cdef void observe(self, Team team) noexcept nogil:
         cdef long first = team_first(team, self.net.lanes), last = team_last(team, self.net.lanes), b
         cdef long n = self.net.n, slot
+        cdef Record record
         cdef int l
         if not self.sliding and self.fill[0] == self.horizon:
             self.settle(team)
         slot = (self.fill[1] + 1) % self.horizon
         for l in range(self.net.depth):
-            record_copy(&self.net.stages[l], &self.net.records[l], &self.ring[slot * self.net.depth + l], first, last)
+            record = record_from(&self.net.stages[l], &self.tape[l], slot * self.net.lanes)
+            record_copy(&self.net.stages[l], &self.net.records[l], &record, first, last)
         for b in range(first, last):
             memset(self.credits + (slot * self.net.lanes + b) * n, 0, n * sizeof(real))
             self.cuts[slot * self.net.lanes + b] = self.reset_now[b]
@@ -116,6 +115,7 @@ cdef class TBPTT(Estimator):
         cdef Share share = share_lanes(team, self.net.lanes)
         cdef long lanes = self.net.lanes, n = self.net.n, kn = self.net.k * n, t, slot, b
         cdef real *credits
+        cdef Record record
         cdef int l
         for t in range(self.fill[0]):
             slot = (self.fill[1] - t + self.horizon) % self.horizon
@@ -126,7 +126,8 @@ cdef class TBPTT(Estimator):
                     memset(credits, 0, n * sizeof(real))
             team_barrier(share.team)
             for l in range(self.net.depth - 1, -1, -1):
-                self.sweep_stage(team, share, l, &self.ring[slot * self.net.depth + l], l > 0 or t < self.fill[0] - 1)
+                record = record_from(&self.net.stages[l], &self.tape[l], slot * lanes)
+                self.sweep_stage(team, share, l, &record, l > 0 or t < self.fill[0] - 1)
             if share.team.rank == 0:
                 for b in range(share.first, share.last):
                     if self.cuts[slot * lanes + b]:

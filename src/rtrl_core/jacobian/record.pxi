@@ -27,15 +27,25 @@ cdef struct Record:
     real *E              # [lanes, k, k, n]
 
 
-cdef Record record_layout(Arena arena, str name, str kind, Stage *stage, long lanes):
+cdef Record record_layout(Arena arena, str name, str kind, Stage *stage, double lanes):
     """Buffers of one record; dense inputs are allocated when the first of them arrives."""
     cdef Record record
-    cdef double lanes_ = lanes
-    record.h = arena.reals(name + "h", kind, lanes_ * stage.n)
+    record.h = arena.reals(name + "h", kind, lanes * stage.n)
     record.x = NULL
-    record.ids = arena.ids(name + "ids", kind, lanes_ if stage.inputs else 0)
-    record.D = arena.reals(name + "D", kind, lanes_ * stage.k * stage.rows)
-    record.E = arena.reals(name + "E", kind, lanes_ * stage.k * stage.k * stage.n)
+    record.ids = arena.ids(name + "ids", kind, lanes if stage.inputs else 0)
+    record.D = arena.reals(name + "D", kind, lanes * stage.k * stage.rows)
+    record.E = arena.reals(name + "E", kind, lanes * stage.k * stage.k * stage.n)
+    return record
+
+
+cdef inline Record record_from(const Stage *stage, const Record *base, long lane) noexcept nogil:
+    """The record that begins at a later lane of a longer one: a step of a tape."""
+    cdef Record record
+    record.h = base.h + lane * stage.n
+    record.x = NULL if base.x is NULL else base.x + lane * stage.inputs
+    record.ids = base.ids + lane
+    record.D = base.D + lane * stage.k * stage.rows
+    record.E = base.E + lane * stage.k * stage.k * stage.n
     return record
 
 

@@ -34,7 +34,7 @@ cdef class Clock(Player):
                 self.counters[PENDING] = 0
         elif job.work == APPLY:
             self.close_step(team)
-            self.update(team, job.rates[0], 1)
+            self.update(team, job.rates[0], 1, False)
 
     cdef void step(self, Team team, const Job *job, long t) noexcept nogil:
         cdef real factor = <real>(1.0 / self.net.lanes)
@@ -56,7 +56,7 @@ cdef class Clock(Player):
                 self.compare(team, self.estimator.next, job, t, 0)
         self.close_step(team)
         if due:
-            self.update(team, job.rates[t], factor)
+            self.update(team, job.rates[t], factor, True)
 
     cdef void open_step(self, Team team, const Job *job, long t) noexcept nogil:
         cdef long b, lanes = self.net.lanes
@@ -170,8 +170,8 @@ cdef class Clock(Player):
                 self.counters[OPEN] = 0
             team_barrier(team)
 
-    cdef void update(self, Team team, double rate, real factor) noexcept nogil:
-        """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are 0.
+    cdef void update(self, Team team, double rate, real factor, bint clear) noexcept nogil:
+        """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are cleared.
 
         A chunk is finished, used and cleared while it is in the first cache.
         """
@@ -193,7 +193,8 @@ cdef class Clock(Player):
             if isfinite(norm):
                 finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
                 self.optimizer.update(self.weights, gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
-            self.forget(self.estimator, c)
+            if clear:
+                self.forget(self.estimator, c)
         team_barrier(team)
 
     cdef inline const real *mask_of(self, long chunk) noexcept nogil:

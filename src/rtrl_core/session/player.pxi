@@ -90,6 +90,7 @@ cdef class Player:
         cdef long n = self.net.n, kn = self.net.k * n, b, v, lanes = self.net.lanes
         cdef const real *V = self.weights + self.readout_offset
         cdef real *error
+        cdef bint fine
         if share.team.rank != 0:
             return
         for b in range(share.first, share.last):
@@ -104,15 +105,15 @@ cdef class Player:
                 self.readout.respond(error)
                 memcpy(job.outputs + (t * lanes + b) * self.outputs, error, self.outputs * sizeof(real))
                 continue
-            self.loss[b] = NAN
             memset(self.delta + b * kn, 0, kn * sizeof(real))
-            if stream.bad[b]:
+            fine = all_finite(self.outputs, error) and not stream.bad[b]
+            if not fine:
                 memset(error, 0, self.outputs * sizeof(real))
-                continue
-            if all_finite(self.outputs, error):
-                self.loss[b] = self.readout.score(error, job.labels[t * lanes + b] if job.labels is not NULL else -1,
-                                                  job.targets + (t * lanes + b) * self.outputs if job.targets is not NULL else NULL)
-            else:
+            self.loss[b] = self.readout.score(error, job.labels[t * lanes + b] if job.labels is not NULL else -1,
+                                              job.targets + (t * lanes + b) * self.outputs if job.targets is not NULL else NULL)
+            if stream.bad[b] and stream.learns:      # the lane was reset and counted: this step has no loss
+                self.loss[b] = NAN
+            elif not fine and self.loss[b] == self.loss[b]:
                 self.loss[b] = INFINITY
             if not isfinite(self.loss[b]):
                 memset(error, 0, self.outputs * sizeof(real))
