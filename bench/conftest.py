@@ -75,5 +75,7 @@ def pytest_terminal_summary(terminalreporter):
         write("NumPy was loaded before its presets could be removed: the machine's product rate may be too low")
     write(f"\n{'per step':52}{'us':>12}{'MB':>10}{'Mflop':>11}{'GFLOP/s':>9}{'of machine':>12}")
     for name, info in _rows:
-        write(f"{name:52}{info['us_per_step']:12.2f}{info['bytes'] / 1e6:10.2f}{info['flops_per_step'] / 1e6:11.3f}"
-              f"{info['gflops']:9.1f}{info['fraction_of_machine']:12.1%}")
+        write(
+            f"{name:52}{info['us_per_step']:12.2f}{info['bytes'] / 1e6:10.2f}{info['flops_per_step'] / 1e6:11.3f}"
+            f"{info['gflops']:9.1f}{info['fraction_of_machine']:12.1%}"
+        )

@@ -63,6 +63,7 @@ def blas_core():
 def describe():
     """What any figure must be read with, as a dict of str: CPU, its level, threads, versions, BLAS core type."""
     import numpy as np
+
     import rtrl
 
     config = rtrl.show_config("dicts")

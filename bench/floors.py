@@ -35,9 +35,10 @@ def main(arguments=None):
 def product_floor(rounds):
     """Fraction of the product rate that KF-RTRL reaches; returns whether it is enough."""
     import numpy as np
+
+    import rtrl
     from bench.limits import product_sides
     from bench.workloads import make, stream
-    import rtrl
 
     session = make("RHN", _HIDDEN, rtrl.KFRTRL(), _LANES)
     xs, ys = stream(_STEPS, _LANES)
@@ -56,15 +57,16 @@ def product_floor(rounds):
 
 def rival_floor(rounds, symbols):
     """How many times faster than PyTorch the smallest online loop is; returns whether it is enough."""
+    import rtrl
     from bench import rivals
     from bench.workloads import make, stream
-    import rtrl
 
     print(f"\n2. RNN n = {_SMALL}, B = 1, {symbols} symbols, SGD at every step")
     if rivals.available():
         print(f"   not measured: {rivals.available()}")
         return False
     xs, ys = (each[:, 0].copy() for each in stream(_RIVAL_STEPS, 1, symbols))
+
     def session(estimator):
         return make("RNN", _SMALL, estimator, 1, optimizer=rtrl.SGD(_RATE), ids=symbols)
 

@@ -1,6 +1,6 @@
 """What this machine can do at best on one thread: product rates and copy bandwidth.
 
-    python -m bench.limits [--rounds N]
+python -m bench.limits [--rounds N]
 """
 
 import argparse

@@ -17,8 +17,15 @@ __all__ = ["rows"]
 HIDDEN = (32, 128, 512)
 LANES = (1, 16)
 ESTIMATORS = (
-    rtrl.Immediate(), rtrl.TBPTT(1), rtrl.TBPTT(5), rtrl.TBPTT(25), rtrl.TBPTT(100), rtrl.TBPTT(1000),
-    rtrl.UORO(), rtrl.KFRTRL(), rtrl.RTRL(),
+    rtrl.Immediate(),
+    rtrl.TBPTT(1),
+    rtrl.TBPTT(5),
+    rtrl.TBPTT(25),
+    rtrl.TBPTT(100),
+    rtrl.TBPTT(1000),
+    rtrl.UORO(),
+    rtrl.KFRTRL(),
+    rtrl.RTRL(),
 )
 
 

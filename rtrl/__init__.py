@@ -9,6 +9,24 @@ from rtrl.readouts import Bernoulli, Linear, Softmax
 from rtrl.session import Session
 
 __all__ = [
-    "GRU", "KFRTRL", "LSTM", "RHN", "RNN", "RTRL", "SGD", "TBPTT", "UORO", "Adam", "Bernoulli", "Immediate", "Linear", "Network",
-    "RMSprop", "Session", "Softmax", "__version__", "random_signs", "show_config",
+    "GRU",
+    "KFRTRL",
+    "LSTM",
+    "RHN",
+    "RNN",
+    "RTRL",
+    "SGD",
+    "TBPTT",
+    "UORO",
+    "Adam",
+    "Bernoulli",
+    "Immediate",
+    "Linear",
+    "Network",
+    "RMSprop",
+    "Session",
+    "Softmax",
+    "__version__",
+    "random_signs",
+    "show_config",
 ]

@@ -68,6 +68,7 @@ def read(path, kind):
     ValueError
         If it is of another kind, foreign, or damaged.
     """
+    path = os.fspath(path)  # a number would be taken for an open file, and closed
     with open(path, "rb") as file, naming(path):
         try:
             with np.load(file, allow_pickle=False) as archive:

@@ -66,9 +66,12 @@ def _parser():
 
 
 def _add_info(commands):
-    parser = commands.add_parser("info", help="version, CPU level, float widths, OpenMP and CPUs of this installation",
-                                 description="Show what is installed here.",
-                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = commands.add_parser(
+        "info",
+        help="version, CPU level, float widths, OpenMP and CPUs of this installation",
+        description="Show what is installed here.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--format", choices=("table", "json"), default="table", help="format on stdout")
     parser.set_defaults(run=_info, parser=parser)
 

@@ -24,37 +24,71 @@ to stdout, progress to stderr."""
 
 def add_command(commands):
     """Add `compare` to the subcommands of a parser."""
-    parser = commands.add_parser("compare", help="memory, time and learning of every estimator against TBPTT",
-                                 description=_DESCRIPTION, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = commands.add_parser(
+        "compare",
+        help="memory, time and learning of every estimator against TBPTT",
+        description=_DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--text", metavar="FILE", default=argparse.SUPPRESS,
-                        help="predict the characters of this text file (UTF-8)")
+    source.add_argument(
+        "--text", metavar="FILE", default=argparse.SUPPRESS, help="predict the characters of this text file (UTF-8)"
+    )
     source.add_argument("--series", metavar="FILE", default=argparse.SUPPRESS, help="predict a numeric column of this CSV file")
-    parser.add_argument("--column", metavar="NAME", default=argparse.SUPPRESS,
-                        help="column of the CSV file, by name or number from 1 (default: the last)")
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="column of the CSV file, by name or number from 1 (default: the last)",
+    )
     parser.add_argument("--cell", choices=_CELLS, default="rhn", help="recurrent cell")
     parser.add_argument("--depth", type=_whole(1, 64), default=1, metavar="N", help="stages of an rhn in one time step")
     parser.add_argument("--hidden", type=_whole(1, 2**20), default=_BASE.cell.hidden, metavar="N", help="hidden units")
-    parser.add_argument("--batch", type=_whole(1, 2**20), default=argparse.SUPPRESS, metavar="N",
-                        help=f"lanes: places of the stream that are read at once (default: {_BASE.batch_size} for text, "
-                             "1 for a series)")
+    parser.add_argument(
+        "--batch",
+        type=_whole(1, 2**20),
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help=f"lanes: places of the stream that are read at once (default: {_BASE.batch_size} for text, 1 for a series)",
+    )
     parser.add_argument("--steps", type=_whole(1, 2**40), default=_BASE.steps, metavar="N", help="time steps of learning")
     parser.add_argument("--threads", type=_whole(1, 1024), default=_BASE.threads, metavar="N", help="threads of a session")
-    parser.add_argument("--seed", type=_whole(0, 2**64 - 1), default=_BASE.seed, metavar="N",
-                        help="seed of weights and random signs")
+    parser.add_argument(
+        "--seed", type=_whole(0, 2**64 - 1), default=_BASE.seed, metavar="N", help="seed of weights and random signs"
+    )
     parser.add_argument("--dtype", choices=("float32", "float64"), default=_BASE.dtype, help="type of all numbers")
-    parser.add_argument("--estimators", type=_estimators, default=", ".join(map(label, ESTIMATORS)), metavar="NAMES",
-                        help="rows of the table, separated by commas, options as in Python")
+    parser.add_argument(
+        "--estimators",
+        type=_estimators,
+        default=", ".join(map(label, ESTIMATORS)),
+        metavar="NAMES",
+        help="rows of the table, separated by commas, options as in Python",
+    )
     parser.add_argument("--lr", type=_number(above=True), default=_BASE.lr, metavar="X", help="learning rate of Adam")
-    parser.add_argument("--clip", type=_number(above=True), default=_BASE.clip_norm, metavar="X",
-                        help="largest norm of a gradient")
-    parser.add_argument("--reset", type=_whole(0, 2**40), default=_BASE.reset_every, metavar="N",
-                        help="steps between resets of a lane's state and influence; 0: never")
-    parser.add_argument("--patience", type=_number(), default=_BASE.patience, metavar="SECONDS",
-                        help="an estimator that would take longer to learn is timed but not trained")
+    parser.add_argument(
+        "--clip", type=_number(above=True), default=_BASE.clip_norm, metavar="X", help="largest norm of a gradient"
+    )
+    parser.add_argument(
+        "--reset",
+        type=_whole(0, 2**40),
+        default=_BASE.reset_every,
+        metavar="N",
+        help="steps between resets of a lane's state and influence; 0: never",
+    )
+    parser.add_argument(
+        "--patience",
+        type=_number(),
+        default=_BASE.patience,
+        metavar="SECONDS",
+        help="an estimator that would take longer to learn is timed but not trained",
+    )
     parser.add_argument("--format", choices=FORMATS, default="table", help="format on stdout")
-    parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS,
-                        help="also write compare.txt, compare.json and compare.csv, with all settings, into this folder")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="also write compare.txt, compare.json and compare.csv, with all settings, into this folder",
+    )
     parser.set_defaults(run=_run, parser=parser)
 
 
@@ -105,10 +139,18 @@ def _run(options):
     task = Task.of_text(getattr(options, "text", None)) if series is None else Task.of_series(series, column)
     depth = {"depth": options.depth} if options.cell == "rhn" else {}
     settings = dataclasses.replace(
-        _BASE, cell=_CELLS[options.cell](options.hidden, **depth), estimators=options.estimators,
-        batch_size=getattr(options, "batch", _BASE.batch_size if series is None else 1), steps=options.steps,
-        threads=options.threads, seed=options.seed, dtype=options.dtype, lr=options.lr, clip_norm=options.clip,
-        reset_every=options.reset, patience=options.patience,
+        _BASE,
+        cell=_CELLS[options.cell](options.hidden, **depth),
+        estimators=options.estimators,
+        batch_size=getattr(options, "batch", _BASE.batch_size if series is None else 1),
+        steps=options.steps,
+        threads=options.threads,
+        seed=options.seed,
+        dtype=options.dtype,
+        lr=options.lr,
+        clip_norm=options.clip,
+        reset_every=options.reset,
+        patience=options.patience,
     )
     result = compare(settings, task, Progress(sys.stderr))
     if out is not None:

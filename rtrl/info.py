@@ -32,8 +32,10 @@ def random_signs(seed: int, step: int, lane: int, stage: int, count: int) -> np.
     ndarray [count] of int8
         +1 or -1.
     """
-    coordinates = [integer(name, value, least=0, most=2**64 - 1)
-                   for name, value in (("seed", seed), ("step", step), ("lane", lane), ("stage", stage))]
+    coordinates = [
+        integer(name, value, least=0, most=2**64 - 1)
+        for name, value in (("seed", seed), ("step", step), ("lane", lane), ("stage", stage))
+    ]
     signs = np.empty(integer("count", count, least=0), np.int8)
     rtrl_core.core("float64").random_signs(*coordinates, signs.size, signs)
     return signs

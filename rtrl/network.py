@@ -5,7 +5,6 @@ from os import PathLike
 import numpy as np
 
 import rtrl_core
-
 from rtrl import _files
 from rtrl._spec import choice, integer, non_negative
 from rtrl.cells import Cell

@@ -7,9 +7,8 @@ happens.  `clip_norm` limits the norm of the gradient of all parameters together
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rtrl._spec import Spec, decay, flag, made_spec, non_negative, option, optional, positive, rate
-
 import rtrl_core
+from rtrl._spec import Spec, decay, flag, made_spec, non_negative, option, optional, positive, rate
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop"]
 

@@ -243,5 +243,7 @@ class Session(View):
         return checkpoint.load(cls, path, optimizer, threads)
 
     def __repr__(self):
-        return (f"Session({self.network!r}, {self.estimator!r}, {self.optimizer!r}, batch_size={self.batch_size}, "
-                f"seed={self.seed}, update_every={self.update_every})")
+        return (
+            f"Session({self.network!r}, {self.estimator!r}, {self.optimizer!r}, batch_size={self.batch_size}, "
+            f"seed={self.seed}, update_every={self.update_every})"
+        )

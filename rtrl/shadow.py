@@ -29,9 +29,7 @@ class Shadow:
     def gradient(self) -> dict[str, np.ndarray]:
         """This estimator's gradient at the session's last update, as a dict like `Network.parameters` (cell only)."""
         return {
-            name: self._network._view(self._kept, name).copy()
-            for name in self._network.parameters()
-            if name != "readout.weight"
+            name: self._network._view(self._kept, name).copy() for name in self._network.parameters() if name != "readout.weight"
         }
 
     def __repr__(self):

@@ -84,10 +84,15 @@ def reference_twin(of):
     net = of.network
     weights = {name: view.astype(float) for name, view in net.parameters().items()}
     return reference.Learner(
-        as_reference(net.cell)(), as_reference(of.estimator),
+        as_reference(net.cell)(),
+        as_reference(of.estimator),
         [weights[name] for name in weights if name != "readout.weight"],
-        net.readout and as_reference(net.readout)(), weights.get("readout.weight"),
-        of.optimizer and as_reference(of.optimizer)(), of.batch_size, of.seed, of.update_every,
+        net.readout and as_reference(net.readout)(),
+        weights.get("readout.weight"),
+        of.optimizer and as_reference(of.optimizer)(),
+        of.batch_size,
+        of.seed,
+        of.update_every,
     )
 
 
@@ -134,7 +139,10 @@ def python(code, *arguments, environment=(), check=True, timeout=240):
     paths = os.pathsep.join(path for path in [str(Path(__file__).parent), *sys.path] if path)
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths, **dict(environment)}, capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, "PYTHONPATH": paths, **dict(environment)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
     if check and done.returncode:
         raise AssertionError(f"the child process ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

@@ -24,7 +24,8 @@ import numpy as np
 import rtrl
 
 assert rtrl.show_config("dicts")["openmp"] is False
-session = rtrl.Session(rtrl.Network(rtrl.GRU(8), 5, rtrl.Softmax(5), dtype="float64"), rtrl.KFRTRL(), rtrl.SGD(0.1), batch_size=2, threads=4)
+network = rtrl.Network(rtrl.GRU(8), 5, rtrl.Softmax(5), dtype="float64")
+session = rtrl.Session(network, rtrl.KFRTRL(), rtrl.SGD(0.1), batch_size=2, threads=4)
 ids = np.random.default_rng(0).integers(0, 5, (40, 2))
 assert np.isfinite(session.run(ids[:-1], ids[1:])).all()
 print("serial")

@@ -57,7 +57,7 @@ def test_saving_changes_nothing(tmp_path):
 def test_a_kill_while_saving_leaves_a_whole_file(tmp_path):
     """Whenever the process dies, the name stands for a complete file: the one before or the one after."""
     path = tmp_path / "file"
-    code = "import sys; from checkpoint_cases import make\nran = make()\nwhile True:\n    ran.save(sys.argv[1])\n    print(flush=True)"
+    code = "import sys; from checkpoint_cases import make; ran = make()\nwhile True: ran.save(sys.argv[1]), print(flush=True)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for delay in np.linspace(0, 0.02, 8):
         child = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, env=environment)
@@ -94,6 +94,7 @@ def test_another_rate_may_be_given(tmp_path):
 
 
 # Networks and specs
+
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("readout", [*READOUTS.values(), None], ids=[*READOUTS, "none"])

@@ -51,16 +51,25 @@ def test_flipped_bytes(saved):
 
 def test_appended_and_foreign_files(saved, tmp_path):
     foreign = {
-        "empty": b"", "text": b"a text\n" * 99, "zeros": bytes(5000), "pickle": pickle.dumps({"a": [1, 2]}),
-        "pickle of an array": pickle.dumps(np.ones(9)), "zip without entries": b"PK\x05\x06" + bytes(18),
+        "empty": b"",
+        "text": b"a text\n" * 99,
+        "zeros": bytes(5000),
+        "pickle": pickle.dumps({"a": [1, 2]}),
+        "pickle of an array": pickle.dumps(np.ones(9)),
+        "zip without entries": b"PK\x05\x06" + bytes(18),
     }
     for name, content in foreign.items():
         (tmp_path / name).write_bytes(content)
     np.save(tmp_path / "array", np.ones((3, 3)))
     np.savez(tmp_path / "arrays", a=np.ones(3), b=np.arange(4))
     np.savez(tmp_path / "objects", description=np.array([{}], object))
-    for name, text in {"not json": b"{", "a list": b"[1]", "no kind": b"{}", "later format": b'{"rtrl": "session", "format": 99}',
-                       "no contents": b'{"rtrl": "session", "format": 1}'}.items():
+    for name, text in {
+        "not json": b"{",
+        "a list": b"[1]",
+        "no kind": b"{}",
+        "later format": b'{"rtrl": "session", "format": 99}',
+        "no contents": b'{"rtrl": "session", "format": 1}',
+    }.items():
         np.savez(tmp_path / name, description=np.frombuffer(text, np.uint8))
     for path in set(tmp_path.iterdir()) - {saved}:
         for load in (rtrl.Session.load, rtrl.Network.load):

@@ -22,12 +22,24 @@ def refusal(capsys, *arguments):
     return status, shown.err
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["--help"], ["compare", "info", "--version"]),
-    (["compare", "--help"],
-     ["--text FILE", "--series FILE", "(default: rhn)", "(default: float32)", "UORO, KFRTRL, Immediate, RTRL)", "--out DIR"]),
-    (["info", "--help"], ["--format", "(default: table)"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ["compare", "info", "--version"]),
+        (
+            ["compare", "--help"],
+            [
+                "--text FILE",
+                "--series FILE",
+                "(default: rhn)",
+                "(default: float32)",
+                "UORO, KFRTRL, Immediate, RTRL)",
+                "--out DIR",
+            ],
+        ),
+        (["info", "--help"], ["--format", "(default: table)"]),
+    ],
+)
 def test_help(capsys, arguments, words):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
@@ -52,26 +64,29 @@ def test_info(capsys):
     assert json.loads(capsys.readouterr().out) == rtrl.show_config("dicts")
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ([], "COMMAND"),
-    (["cook"], "cook"),
-    (["compare", "--salt"], "--salt"),
-    (["compare", "--hidden", "0"], "--hidden: a whole number from 1"),
-    (["compare", "--hidden", "many"], "--hidden: a whole number is needed; got 'many'"),
-    (["compare", "--steps", "-5"], "--steps"),
-    (["compare", "--seed", "1.5"], "--seed"),
-    (["compare", "--lr", "0"], "--lr: a number above 0"),
-    (["compare", "--lr", "nan"], "--lr"),
-    (["compare", "--clip", "inf"], "--clip"),
-    (["compare", "--patience", "-1"], "--patience: a number of at least 0"),
-    (["compare", "--cell", "mlp"], "--cell"),
-    (["compare", "--dtype", "int8"], "--dtype"),
-    (["compare", "--estimators", "UORO,Guess"], "there is no estimator 'Guess'"),
-    (["compare", "--estimators", "TBPTT"], "--estimators: TBPTT: "),
-    (["compare", "--text", "a", "--series", "b"], "not allowed with"),
-    (["compare", "--column", "x"], "--column needs --series"),
-    (["compare", "--cell", "gru", "--depth", "2"], "--depth is an option of --cell rhn only"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["cook"], "cook"),
+        (["compare", "--salt"], "--salt"),
+        (["compare", "--hidden", "0"], "--hidden: a whole number from 1"),
+        (["compare", "--hidden", "many"], "--hidden: a whole number is needed; got 'many'"),
+        (["compare", "--steps", "-5"], "--steps"),
+        (["compare", "--seed", "1.5"], "--seed"),
+        (["compare", "--lr", "0"], "--lr: a number above 0"),
+        (["compare", "--lr", "nan"], "--lr"),
+        (["compare", "--clip", "inf"], "--clip"),
+        (["compare", "--patience", "-1"], "--patience: a number of at least 0"),
+        (["compare", "--cell", "mlp"], "--cell"),
+        (["compare", "--dtype", "int8"], "--dtype"),
+        (["compare", "--estimators", "UORO,Guess"], "there is no estimator 'Guess'"),
+        (["compare", "--estimators", "TBPTT"], "--estimators: TBPTT: "),
+        (["compare", "--text", "a", "--series", "b"], "not allowed with"),
+        (["compare", "--column", "x"], "--column needs --series"),
+        (["compare", "--cell", "gru", "--depth", "2"], "--depth is an option of --cell rhn only"),
+    ],
+)
 def test_wrong_usage_is_status_2(capsys, arguments, words):
     status, error = refusal(capsys, *arguments)
     assert status == 2

@@ -51,7 +51,10 @@ def test_labels_are_short():
 
 def test_lists_split_outside_parentheses_and_drop_repetitions():
     assert parse_list("UORO, TBPTT(3, sliding=True) ,UORO(),TBPTT(3)", estimators.Estimator) == (
-        rtrl.UORO(), rtrl.TBPTT(3, sliding=True), rtrl.TBPTT(3))
+        rtrl.UORO(),
+        rtrl.TBPTT(3, sliding=True),
+        rtrl.TBPTT(3),
+    )
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def test_series_in_every_dialect(tmp_path, delimiter, comma):
 def test_series_without_header_with_blank_lines_and_exponents(tmp_path):
     rows = [f"{i}e-2" for i in range(110)]
     assert data.read_series(series_file(tmp_path, ["", *rows, "  ", ""], "+.5"), standardise=False).tolist() == [
-        0.5, *(float(row) for row in rows)]
+        0.5,
+        *(float(row) for row in rows),
+    ]
 
 
 def test_series_is_standardised_over_its_whole_length(tmp_path):

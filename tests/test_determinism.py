@@ -16,15 +16,21 @@ CELLS = [rtrl.RNN(33), rtrl.GRU(17), rtrl.LSTM(16), rtrl.RHN(33), rtrl.RHN(18, 2
 
 def outcome(cell, estimator, threads, lanes, *, dtype="float32", dense=True, steps=7, readout=READOUTS["softmax"]):
     """Losses and everything else that a run leaves behind."""
-    ran = session(cell, estimator, OPTIMIZERS["adam"], readout=readout, dtype=dtype, batch_size=lanes, threads=threads,
-                  shadow=rtrl.KFRTRL())
+    ran = session(
+        cell, estimator, OPTIMIZERS["adam"], readout=readout, dtype=dtype, batch_size=lanes, threads=threads, shadow=rtrl.KFRTRL()
+    )
     xs, ys = stream(steps, lanes, readout, dense=dense)
     losses = ran.run(xs, ys, reset_mask(steps, lanes))
     ran.reset(np.arange(lanes) % 2 == 1)
     trial = ran.evaluate(xs, ys, reset_mask(steps, lanes))
     return {
-        "losses": losses, "evaluation": np.array(trial), "prediction": ran.predict(xs[0]), "hidden": ran.hidden,
-        "cosines": ran.shadows[0].cosines, **ran.gradient(), **{f"W {name}": W for name, W in ran.network.parameters().items()},
+        "losses": losses,
+        "evaluation": np.array(trial),
+        "prediction": ran.predict(xs[0]),
+        "hidden": ran.hidden,
+        "cosines": ran.shadows[0].cosines,
+        **ran.gradient(),
+        **{f"W {name}": W for name, W in ran.network.parameters().items()},
         **{f"block {name}": block for name, block in ran._arrays.items()},
     }
 
@@ -55,7 +61,8 @@ def test_threads_of_the_low_level(estimator, lanes):
     """advance, feedback, gradient and apply on a team, and reset, which works alone."""
     rng = np.random.default_rng(0)
     xs, credits = rng.normal(size=(6, lanes, 3)), rng.normal(size=(6, lanes, 33))
-    teams = [session(rtrl.RHN(33), estimator, OPTIMIZERS["momentum"], readout=None, batch_size=lanes, threads=t) for t in (1, 2, 4)]
+    options = {"readout": None, "batch_size": lanes}
+    teams = [session(rtrl.RHN(33), estimator, OPTIMIZERS["momentum"], threads=t, **options) for t in (1, 2, 4)]
     for t, (x, credit) in enumerate(zip(xs, credits)):
         for ran in teams:
             ran.advance(x)
@@ -79,7 +86,8 @@ def test_run_is_repeated_step(estimator, dense):
     )
     xs, ys = stream(steps, 2, dense=dense)
     losses = whole.run(xs, ys)
-    assert_same_bits(np.concatenate([pieces.run(x, y) for x, y in zip(np.split(xs, [1, 8, 258]), np.split(ys, [1, 8, 258]))]), losses)
+    cuts = [1, 8, 258]
+    assert_same_bits(np.concatenate([pieces.run(x, y) for x, y in zip(np.split(xs, cuts), np.split(ys, cuts))]), losses)
     assert_same_bits(np.array([single.step(x, y) for x, y in zip(xs, ys)]), losses)
     assert_same_session(whole, pieces)
     assert_same_session(whole, single)
@@ -155,8 +163,7 @@ def test_a_forked_child_goes_on():
         xs, ys = stream(10, 2)
         ran.run(xs, ys)
         child = os.fork()
-        text = ran.run(xs, ys).tobytes().hex()
-        print(text, flush=True)
+        os.write(1, ran.run(xs, ys).tobytes().hex().encode() + b"\\n")  # one write: the two must not mix
         if child:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """

@@ -1,11 +1,11 @@
 """The laws of the estimators, held by the compiled engine itself (tests/test_reference_laws.py holds the specification to them).
 
-    exactness      RTRL = BPTT; TBPTT with a long horizon = BPTT; windows of TBPTT
-    unbiasedness   signs are a pure function of the seed, so seeds can be found that give every sign pattern of a tiny
-                   net: their mean is RTRL to rounding, and an error of 1 % in one scale would be seen
-    noise          |G~ - mean|^2 of one step of KF-RTRL = 2 |H G~| |F| + 2 <H G~, F>, for every seed
-    scales         both products of a sum are balanced: their factors have equal norms
-    bias           Immediate and TBPTT are exact at one step and not at many
+exactness      RTRL = BPTT; TBPTT with a long horizon = BPTT; windows of TBPTT
+unbiasedness   signs are a pure function of the seed, so seeds can be found that give every sign pattern of a tiny
+               net: their mean is RTRL to rounding, and an error of 1 % in one scale would be seen
+noise          |G~ - mean|^2 of one step of KF-RTRL = 2 |H G~| |F| + 2 <H G~, F>, for every seed
+scales         both products of a sum are balanced: their factors have equal norms
+bias           Immediate and TBPTT are exact at one step and not at many
 """
 
 import functools
@@ -19,8 +19,17 @@ import rtrl
 from rtrl import reference
 
 every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-one_stage = pytest.mark.parametrize("cell", [rtrl.RNN(5), rtrl.RNN(5, leak=0.3), rtrl.GRU(4), rtrl.LSTM(4), rtrl.RHN(5)], ids=repr)
-TINY = [rtrl.RNN(2), rtrl.RNN(2, "relu", 0.5), rtrl.GRU(2), rtrl.LSTM(2), rtrl.LSTM(1), rtrl.RHN(2), rtrl.RHN(2, 2), rtrl.RHN(1, 2)]
+ONE_STAGE = [rtrl.RNN(5), rtrl.RNN(5, leak=0.3), rtrl.GRU(4), rtrl.LSTM(4), rtrl.RHN(5)]
+TINY = [
+    rtrl.RNN(2),
+    rtrl.RNN(2, "relu", 0.5),
+    rtrl.GRU(2),
+    rtrl.LSTM(2),
+    rtrl.LSTM(1),
+    rtrl.RHN(2),
+    rtrl.RHN(2, 2),
+    rtrl.RHN(1, 2),
+]
 
 
 def problem(cell, steps, lanes=1, seed=0):
@@ -58,7 +67,7 @@ def whole_bptt(cell, xs, credits, resets):
 
 # Exactness
 
-EXACT = [rtrl.RTRL(), rtrl.RTRL(fresh=False), rtrl.TBPTT(9), rtrl.TBPTT(50), rtrl.TBPTT(9, sliding=True), rtrl.TBPTT(50, sliding=True)]
+EXACT = [rtrl.RTRL(), rtrl.RTRL(fresh=False), rtrl.TBPTT(9), rtrl.TBPTT(50), rtrl.TBPTT(9, True), rtrl.TBPTT(50, True)]
 
 
 @pytest.mark.parametrize("estimator", EXACT, ids=repr)
@@ -85,8 +94,10 @@ def test_windows_of_tbptt(cell):
     steps, horizon = 8, 3
     xs, credits = problem(cell, steps)
     block_starts = [t // horizon * horizon for t in range(steps)]
-    for estimator, starts in ((rtrl.TBPTT(horizon), block_starts),
-                              (rtrl.TBPTT(horizon, sliding=True), [max(0, t + 1 - horizon) for t in range(steps)])):
+    for estimator, starts in (
+        (rtrl.TBPTT(horizon), block_starts),
+        (rtrl.TBPTT(horizon, sliding=True), [max(0, t + 1 - horizon) for t in range(steps)]),
+    ):
         expected = 0
         for t, start in enumerate(starts):
             # A loss that reaches back to `start` only: exact, with the influence of all earlier steps taken away.
@@ -109,7 +120,8 @@ def _without_influence(of):
 
 # Unbiasedness, by every sign pattern
 
-@functools.lru_cache(maxsize=None)
+
+@functools.cache
 def seeds_of_patterns(steps, stages, count):
     """A seed for every pattern of signs [steps, stages, count] of lane 0."""
     found, wanted = {}, 2 ** (steps * stages * count)
@@ -156,7 +168,8 @@ def test_mean_over_random_seeds(estimator):
 
 # Noise and scales
 
-@one_stage
+
+@pytest.mark.parametrize("cell", ONE_STAGE, ids=repr)
 def test_one_step_noise_of_kfrtrl(cell):
     """While a step is open, influence() is the mean H G~ + F; afterwards it is the sample."""
     xs, credits = problem(cell, 5)
@@ -203,6 +216,7 @@ def test_scales_balance_both_products(cell, estimator):
 
 
 # Bias
+
 
 @pytest.mark.parametrize("estimator", [rtrl.Immediate(), rtrl.TBPTT(1), rtrl.TBPTT(2), rtrl.TBPTT(2, sliding=True)], ids=repr)
 @every_cell

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 from common import (
-    CELLS, ESTIMATORS, OPTIMIZERS, READOUTS, distance, flat, reference_twin, reset_mask, session, stream,
+    CELLS,
+    ESTIMATORS,
+    OPTIMIZERS,
+    READOUTS,
+    distance,
+    flat,
+    reference_twin,
+    reset_mask,
+    session,
+    stream,
 )
 
 import rtrl

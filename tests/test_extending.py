@@ -64,7 +64,8 @@ for threads in (1, 2):
     session.feedback(delta)
     assert np.allclose(session.gradient()["cell.0.weight"], expected, atol=1e-14)
 
-session = rtrl.Session(rtrl.Network(rtrl.GRU(4), 3, rtrl.Softmax(3), dtype="float64"), estimator, rtrl.Adam(1e-2), batch_size=lanes)
+network = rtrl.Network(rtrl.GRU(4), 3, rtrl.Softmax(3), dtype="float64")
+session = rtrl.Session(network, estimator, rtrl.Adam(1e-2), batch_size=lanes)
 ids = generator.integers(0, 3, (50, lanes))
 session.run(ids[:20], ids[1:21])
 session.save("middle")

@@ -8,7 +8,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "src" / "rtrl_core"
-FLOORS = {"base": 0, "arrays": 1, "jacobian": 2, "contracts": 3, "cells": 4, "estimators": 4, "readouts": 4, "optimizers": 4, "session": 5}
+FLOORS = {
+    "base": 0,
+    "arrays": 1,
+    "jacobian": 2,
+    "contracts": 3,
+    "cells": 4,
+    "estimators": 4,
+    "readouts": 4,
+    "optimizers": 4,
+    "session": 5,
+}
 
 
 def included(name="floors.pxi"):
@@ -37,7 +47,9 @@ def defined(text):
     for block in re.findall(r"^cdef enum.*:\n((?:    .*\n|\n)+)", text, re.M):
         names |= set(re.findall(r"\b([A-Z_]{3,})\b", block))
     for block in re.findall(r"^cdef extern from.*:\n((?:    .*\n|\n)+)", text, re.M):
-        names |= set(re.findall(r"^    .*?(\w+)\(", block, re.M)) | set(re.findall(r"^    ctypedef (?:struct )?(?:\w+ )?(\w+)", block, re.M))
+        names |= set(re.findall(r"^    .*?(\w+)\(", block, re.M)) | set(
+            re.findall(r"^    ctypedef (?:struct )?(?:\w+ )?(\w+)", block, re.M)
+        )
     return names
 
 
@@ -114,7 +126,9 @@ def test_python_floors():
         names = set(imports(path))
         assert not any(name.split(".")[0] in ("bench", "tests") for name in names), path
         if path.parent.name == "reference":
-            assert not any(name.startswith(("rtrl_core", "rtrl.")) and not name.startswith("rtrl.reference") for name in names), path
+            assert not any(name.startswith(("rtrl_core", "rtrl.")) and not name.startswith("rtrl.reference") for name in names), (
+                path
+            )
         if f"rtrl.{path.stem}" in families:
             assert not names & families, path
 

@@ -14,7 +14,8 @@ import rtrl
 
 COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0])
 needs_counter = pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or COMPILER is None, reason="counting allocations needs glibc and a C compiler")
+    platform.libc_ver()[0] != "glibc" or COMPILER is None, reason="counting allocations needs glibc and a C compiler"
+)
 FORWARD = {name: spec for name, spec in ESTIMATORS.items() if not isinstance(spec, rtrl.TBPTT)}
 
 
@@ -56,17 +57,17 @@ print(json.dumps([calls() - before, used() - bytes_before]))
 
 
 @needs_counter
-@pytest.mark.parametrize("threads", [1, 3])
-def test_no_step_allocates(counter, threads):
+@pytest.mark.parametrize("threads, cells", [(1, "rnn, gru, lstm, rhn 3"), (2, "rhn")])
+def test_no_step_allocates(counter, threads, cells):
     """A call of 250 steps allocates as often as one of 150, but for a few objects of Python's (an int here or there)."""
     code = """
 found = {}
-for cell in CELLS.values():
+for cell in sys.argv[2].split(", "):
     for name, estimator in ESTIMATORS.items():
-        ran = session(cell, estimator, OPTIMIZERS["adam"], batch_size=2, threads=int(sys.argv[1]), shadow=rtrl.UORO())
+        ran = session(CELLS[cell], estimator, OPTIMIZERS["adam"], batch_size=2, threads=int(sys.argv[1]), shadow=rtrl.UORO())
         streams = {steps: (*stream(steps, 2), reset_mask(steps, 2)) for steps in (150, 250)}
         counts = {}
-        for repeat in range(4):
+        for repeat in range(3):
             for steps, (xs, ys, resets) in streams.items():
                 before = calls()
                 ran.run(xs, ys, resets)
@@ -74,11 +75,11 @@ for cell in CELLS.values():
                 before = calls()
                 ran.evaluate(xs, ys, resets)
                 counts[f"evaluate {steps}"] = calls() - before
-        found[f"{cell!r} {name}"] = counts
+        found[f"{cell}, {name}"] = counts
 print(json.dumps(found))
 """
-    found = child(code, counter, threads)
-    assert len(found) == 54
+    found = child(code, counter, threads, cells)
+    assert len(found) == len(ESTIMATORS) * len(cells.split(", "))
     for name, counts in found.items():
         for kind in ("", "evaluate "):
             assert abs(counts[f"{kind}250"] - counts[f"{kind}150"]) < 10, (name, counts)
@@ -93,8 +94,9 @@ for name, estimator in ESTIMATORS.items():
     ran = session(rtrl.GRU(4), estimator, OPTIMIZERS["momentum"], batch_size=2)
     (xs, ys), ids = stream(4, 2), stream(4, 2, dense=False)[0]
     def everything():
-        ran.step(xs[0], ys[0]), ran.step(ids[0], ys[0]), ran.run(xs, ys), ran.predict(xs[0]), ran.evaluate(xs, ys, reset_mask(4, 2))
-        ran.feedback(ran.advance(xs[1])), ran.apply(ran.gradient()), ran.reset(), ran.influence(), ran.health(), ran.nbytes, ran.hidden
+        ran.step(xs[0], ys[0]), ran.step(ids[0], ys[0]), ran.run(xs, ys)
+        ran.predict(xs[0]), ran.evaluate(xs, ys, reset_mask(4, 2)), ran.influence(), ran.health(), ran.nbytes, ran.hidden
+        ran.feedback(ran.advance(xs[1])), ran.apply(ran.gradient()), ran.reset()
         for bad in (xs, ys, None, "a"):
             try:
                 ran.step(bad, bad)
@@ -144,13 +146,17 @@ print(json.dumps([sizes, ran.steps, bool(np.isfinite(losses).all()), ran.nbytes[
     sizes, steps, finite, total = json.loads(python(code, estimator).stdout)
     assert steps == 1_000_000 and finite
     assert sizes[-1] - sizes[9] < 200, sizes  # kilobytes
-    assert total < 20_000
+    assert total < 50_000  # bytes
 
 
 LARGE = {
-    "rtrl": (rtrl.RHN(48), rtrl.RTRL()), "uoro": (rtrl.GRU(200), rtrl.UORO()), "kfrtrl": (rtrl.LSTM(96), rtrl.KFRTRL()),
-    "kfrtrl 2 stages": (rtrl.RHN(160, 2), rtrl.KFRTRL()), "immediate": (rtrl.RNN(700), rtrl.Immediate()),
-    "tbptt": (rtrl.GRU(128), rtrl.TBPTT(200)), "tbptt sliding": (rtrl.LSTM(256), rtrl.TBPTT(50, sliding=True)),
+    "rtrl": (rtrl.RHN(48), rtrl.RTRL()),
+    "uoro": (rtrl.GRU(200), rtrl.UORO()),
+    "kfrtrl": (rtrl.LSTM(96), rtrl.KFRTRL()),
+    "kfrtrl 2 stages": (rtrl.RHN(160, 2), rtrl.KFRTRL()),
+    "immediate": (rtrl.RNN(700), rtrl.Immediate()),
+    "tbptt": (rtrl.GRU(128), rtrl.TBPTT(200)),
+    "tbptt sliding": (rtrl.LSTM(256), rtrl.TBPTT(50, sliding=True)),
 }
 
 
@@ -189,7 +195,12 @@ def sizes_of(estimator, cell=rtrl.RHN(64), lanes=4):
 def test_nbytes_of_the_estimators():
     """The influence of the formulas (MATH.md, docs), padding aside; a tape for TBPTT alone, and it grows with the horizon."""
     n, m, r, lanes = 64, 64 + 3 + 1, 2, 4
-    for estimator, numbers in ((rtrl.RTRL(), n * r * n * m), (rtrl.UORO(), n + r * n * m), (rtrl.KFRTRL(), m + r * n * n), (rtrl.Immediate(), 0)):
+    for estimator, numbers in (
+        (rtrl.RTRL(), n * r * n * m),
+        (rtrl.UORO(), n + r * n * m),
+        (rtrl.KFRTRL(), m + r * n * n),
+        (rtrl.Immediate(), 0),
+    ):
         sizes = sizes_of(estimator)
         assert 4 * lanes * numbers <= sizes["influence"] <= 1.1 * 4 * lanes * numbers and sizes["tape"] == 0
     for sliding in (False, True):

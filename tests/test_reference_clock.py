@@ -48,6 +48,7 @@ def test_reference_imports_numpy_and_the_standard_library_only():
 
 # Signs
 
+
 def test_signs_are_those_of_the_specification():
     """Words computed by a C program for seed -7, step 5, lane 3, stage 1; and the first output of SplitMix64."""
     assert mix(GOLDEN) == 0xE220A8397B1DCDAF
@@ -67,8 +68,13 @@ def test_signs_are_a_function_of_every_argument():
 
 def test_signs_are_fair_and_independent():
     """Means and correlations of neighbours in every argument stay within 5 standard errors."""
-    table = np.array([[[[ref.random_signs(seed, step, lane, stage, 70) for stage in range(2)] for lane in range(3)]
-                       for step in range(30)] for seed in range(4)], dtype=float)
+    table = np.array(
+        [
+            [[[ref.random_signs(seed, step, lane, stage, 70) for stage in range(2)] for lane in range(3)] for step in range(30)]
+            for seed in range(4)
+        ],
+        dtype=float,
+    )
     assert abs(table.mean()) < 5 / np.sqrt(table.size)
     for axis in range(table.ndim):
         first = np.take(table, range(table.shape[axis] - 1), axis)
@@ -78,13 +84,20 @@ def test_signs_are_fair_and_independent():
 
 # Readouts
 
-@pytest.mark.parametrize("readout, target, expected", [
-    (ref.Softmax(3), 1, lambda y: np.log(np.exp(y).sum()) - y[1]),
-    (ref.Softmax(3), -1, lambda y: 0.0),
-    (ref.Linear(3), np.array([0.3, np.nan, -2.0]), lambda y: 0.5 * ((y[0] - 0.3) ** 2 + (y[2] + 2.0) ** 2)),
-    (ref.Bernoulli(3), np.array([1.0, 0.0, np.nan]),
-     lambda y: -np.log(1 / (1 + np.exp(-y[0]))) - np.log(1 / (1 + np.exp(y[1])))),
-])
+
+@pytest.mark.parametrize(
+    "readout, target, expected",
+    [
+        (ref.Softmax(3), 1, lambda y: np.log(np.exp(y).sum()) - y[1]),
+        (ref.Softmax(3), -1, lambda y: 0.0),
+        (ref.Linear(3), np.array([0.3, np.nan, -2.0]), lambda y: 0.5 * ((y[0] - 0.3) ** 2 + (y[2] + 2.0) ** 2)),
+        (
+            ref.Bernoulli(3),
+            np.array([1.0, 0.0, np.nan]),
+            lambda y: -np.log(1 / (1 + np.exp(-y[0]))) - np.log(1 / (1 + np.exp(y[1]))),
+        ),
+    ],
+)
 def test_readout_against_complex_step(readout, target, expected):
     rng, step = np.random.default_rng(2), 1e-30
     weights, h = rng.normal(size=(3, 5)), rng.normal(size=4)
@@ -107,6 +120,7 @@ def test_readouts_survive_large_outputs():
 
 # The clock
 
+
 def test_learner_gradient_is_bptt_over_lanes():
     xs, ys = stream(6)
     resets = np.zeros((6, 2), dtype=bool)
@@ -123,8 +137,10 @@ def test_learner_gradient_is_bptt_over_lanes():
 def test_fresh_changes_the_order_and_not_the_result_of_rtrl(update_every):
     """Updates are large here: this holds only if both observe the step with the W of its forward pass."""
     xs, ys = stream(12)
-    losses = [learner(partial(ref.RTRL, fresh=fresh), optimizer=ref.SGD(0.3), update_every=update_every).run(xs, ys)
-              for fresh in (True, False)]
+    losses = [
+        learner(partial(ref.RTRL, fresh=fresh), optimizer=ref.SGD(0.3), update_every=update_every).run(xs, ys)
+        for fresh in (True, False)
+    ]
     np.testing.assert_allclose(*losses, rtol=1e-12)
 
 
@@ -139,8 +155,9 @@ def test_signs_are_those_of_step_and_lane(fresh):
 
     Spy.fresh = fresh
     learner(Spy, ref.RHN(3, depth=2), seed=6).run(*stream(3), resets=np.arange(3)[:, None] == [2, 1])
-    assert seen == [[ref.random_signs(6, step, lane, stage, 9).tolist() for stage in range(2)]
-                    for step in range(3) for lane in range(2)]
+    assert seen == [
+        [ref.random_signs(6, step, lane, stage, 9).tolist() for stage in range(2)] for step in range(3) for lane in range(2)
+    ]
 
 
 @every_estimator

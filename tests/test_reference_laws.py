@@ -92,6 +92,7 @@ def distance(a, b):
 
 # Derivatives
 
+
 @every_cell
 def test_derivatives_against_complex_step(make_cell):
     cell, rng, step = make_cell(5), np.random.default_rng(1), 1e-30
@@ -124,6 +125,7 @@ def test_push_and_pull_are_adjoint(k, r, n, inputs, seed):
 
 
 # Exactness
+
 
 @fresh_or_not
 @every_cell
@@ -166,6 +168,7 @@ def test_windows_of_tbptt():
 
 
 # Unbiasedness, by enumeration
+
 
 def enumeration_error(make, cell, steps):
     """Largest error of the mean over all sign patterns, of the gradient and of the influence, relative to a sample."""
@@ -237,8 +240,7 @@ def test_scales_balance_both_pairs(name, make):
         estimator.observe(tape[3], lambda stage, count: opposite)
     left, right = ("v", "w") if make is ref.UORO else ("u", "A")
     for sign in (1, -1):
-        a, b = (np.linalg.norm(getattr(after[0], factor)[0] + sign * getattr(after[1], factor)[0])
-                for factor in (left, right))
+        a, b = (np.linalg.norm(getattr(after[0], factor)[0] + sign * getattr(after[1], factor)[0]) for factor in (left, right))
         assert a == pytest.approx(b, rel=1e-12) and a > 1e-3
 
 

@@ -43,8 +43,7 @@ def our_layout(name, hidden, inputs, bias_hidden, bias_input):
 
 
 def as_ours(name, layer, of=lambda p: p.detach()):
-    h, x, bh, bx = (of(getattr(layer, f"{key}_l0")).numpy()
-                    for key in ("weight_hh", "weight_ih", "bias_hh", "bias_ih"))
+    h, x, bh, bx = (of(getattr(layer, f"{key}_l0")).numpy() for key in ("weight_hh", "weight_ih", "bias_hh", "bias_ih"))
     return h, x, bh, bx
 
 
@@ -141,17 +140,20 @@ def test_optimizer_of_torch(name, options, clip_norm):
         np.testing.assert_allclose(p, q.numpy(), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("optimizer, first, second", [
-    # One parameter that starts at 1, gradients 2 and then -1, lr 0.1.
-    (ref.SGD(0.1), 0.8, 0.9),
-    (ref.SGD(0.1, momentum=0.5), 0.8, 0.8),
-    (ref.SGD(0.1, momentum=0.5, nesterov=True), 0.7, 0.8),
-    (ref.SGD(0.1, weight_decay=0.5), 0.75, 0.8125),
-    (ref.SGD(0.1, clip_norm=1.5), 0.85, 0.95),
-    (ref.SGD(0.1, weight_decay=0.5, clip_norm=1.5), 0.8, 0.86),
-    (ref.RMSprop(0.1, alpha=0.75, eps=0.5), 1 - 0.2 / 1.5, 1 - 0.2 / 1.5 + 0.1 / 1.5),
-    (ref.Adam(0.1, betas=(0.5, 0.5), eps=0.5), 1 - 0.2 / 2.5, 1 - 0.2 / 2.5),
-])
+@pytest.mark.parametrize(
+    "optimizer, first, second",
+    [
+        # One parameter that starts at 1, gradients 2 and then -1, lr 0.1.
+        (ref.SGD(0.1), 0.8, 0.9),
+        (ref.SGD(0.1, momentum=0.5), 0.8, 0.8),
+        (ref.SGD(0.1, momentum=0.5, nesterov=True), 0.7, 0.8),
+        (ref.SGD(0.1, weight_decay=0.5), 0.75, 0.8125),
+        (ref.SGD(0.1, clip_norm=1.5), 0.85, 0.95),
+        (ref.SGD(0.1, weight_decay=0.5, clip_norm=1.5), 0.8, 0.86),
+        (ref.RMSprop(0.1, alpha=0.75, eps=0.5), 1 - 0.2 / 1.5, 1 - 0.2 / 1.5 + 0.1 / 1.5),
+        (ref.Adam(0.1, betas=(0.5, 0.5), eps=0.5), 1 - 0.2 / 2.5, 1 - 0.2 / 2.5),
+    ],
+)
 def test_optimizer_by_hand(optimizer, first, second):
     W = np.ones(1)
     optimizer.update([W], [np.array([2.0])], 0)

@@ -56,7 +56,9 @@ def progress_of(progress, settings, estimator, left):
 
     def tell(done, rate):
         remaining = (settings.steps - done) / rate + left
-        progress.show(f"learning: {label(estimator)}, step {done:,} of {settings.steps:,}, {rate:,.0f} steps/s, "
-                      f"about {remaining:.0f} s left")
+        progress.show(
+            f"learning: {label(estimator)}, step {done:,} of {settings.steps:,}, {rate:,.0f} steps/s, "
+            f"about {remaining:.0f} s left"
+        )
 
     return tell

@@ -36,14 +36,25 @@ def peak_memory(settings, task, estimator, seconds):
     """
     enough = max(_STEPS, 2 * getattr(estimator, "horizon", 1))
     orders = {
-        "cell": repr(settings.cell), "inputs": task.inputs, "readout": repr(task.readout), "dtype": settings.dtype,
-        "estimator": repr(estimator), "batch_size": settings.batch_size, "threads": settings.threads,
+        "cell": repr(settings.cell),
+        "inputs": task.inputs,
+        "readout": repr(task.readout),
+        "dtype": settings.dtype,
+        "estimator": repr(estimator),
+        "batch_size": settings.batch_size,
+        "threads": settings.threads,
         "steps": max(1, min(enough, int(_LONGEST / seconds))),
     }
     # The process must find this very package, however it came to be importable here.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-m", "rtrl.comparison.resident"], input=json.dumps(orders), env=environment,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "rtrl.comparison.resident"],
+        input=json.dumps(orders),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"the process that measures memory failed with status {done.returncode}: {reason}")

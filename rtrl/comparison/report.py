@@ -67,11 +67,11 @@ def _head(result):
     lines = {
         "data": f"{made['data']}: {made['stream_length']:,} {unit}{kinds}",
         "task": f"predict the next {unit[:-1]}; {_count(made['batch_size'], 'lane')} x {_count(made['steps'], 'step')} = "
-                f"{seen:,} {unit} ({made['passes']:.2g} passes{again})",
+        f"{seen:,} {unit} ({made['passes']:.2g} passes{again})",
         "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters, {made['dtype']}, seed {made['seed']}",
         "learning": f"Adam, learning rate {made['lr']:g}, gradient clipped to norm {made['clip_norm']:g}, {resets}",
         "machine": f"rtrl {place['rtrl']}, CPU level {place['cpu level']}, {_count(made['threads'], 'thread')} on "
-                   f"{_count(place['cpus'], 'CPU')}, Python {place['python']}, NumPy {place['numpy']}",
+        f"{_count(place['cpus'], 'CPU')}, Python {place['python']}, NumPy {place['numpy']}",
     }
     return "\n".join(f"{name:10}{line}" for name, line in lines.items())
 
@@ -127,8 +127,10 @@ def _grid(columns, rows):
     cells = [[heading for heading, _, _ in columns], [unit for _, unit, _ in columns]]
     cells += [[text(row) for _, _, text in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths)))
-             for line in cells]
+    lines = [
+        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        for line in cells
+    ]
     lines.insert(2, "-" * len(lines[0]))
     return "\n".join(line.rstrip() for line in lines)
 
@@ -143,11 +145,11 @@ def _legend(result):
         "session": "all buffers of the session, counted exactly: weights, Adam, workspace and what is carried.",
         "peak": f"growth of resident memory in a process of its own{_before(result)}.",
         "gradient": f"gradient of each step's loss against exact RTRL, one lane of {made['small_cell']} in float64, trained for "
-                    f"{made['small_training']:,} steps and frozen; over {made['small_steps']:,} steps, mean cosine (exact: 1) "
-                    "and median relative error (exact: 0).",
+        f"{made['small_training']:,} steps and frozen; over {made['small_steps']:,} steps, mean cosine (exact: 1) "
+        "and median relative error (exact: 0).",
         "learned": f"{_score_words(made)} over the last {made['scored_steps']:,} steps, each predicted before it is "
-                   "learned; lower is better. TBPTT(T) updates once every T steps, with T times the learning rate "
-                   f"(at most {made['longest_rate']:g}).",
+        "learned; lower is better. TBPTT(T) updates once every T steps, with T times the learning rate "
+        f"(at most {made['longest_rate']:g}).",
     }
     lines = [_wrapped(f"{name:10}", text) for name, text in entries.items()]
     lines += [f"{'':10}for comparison, {name}: {value:.3f}" for name, value in result["references"].items()]

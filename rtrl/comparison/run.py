@@ -151,12 +151,18 @@ def _notes(settings, times, refused, learned):
     notes = [f"{label(each)} was neither timed nor trained: {reason}." for each, reason in refused.items()]
     for each, seconds in times.items():
         if each not in learned:
-            notes.append(f"{label(each)} was timed but not trained: {settings.steps:,} steps would take about "
-                         f"{seconds * settings.steps:,.0f} s, more than --patience {settings.patience:g}.")
+            notes.append(
+                f"{label(each)} was timed but not trained: {settings.steps:,} steps would take about "
+                f"{seconds * settings.steps:,.0f} s, more than --patience {settings.patience:g}."
+            )
     for each, result in learned.items():
-        events = {name.replace("_", " "): count for name, count in result.health.items()
-                  if count and name not in ("steps", "updates")}
+        events = {
+            name.replace("_", " "): count for name, count in result.health.items() if count and name not in ("steps", "updates")
+        }
         if events:
-            notes.append(f"{label(each)}: guards of the session acted while it learned: "
-                         + ", ".join(f"{name} {count:,}" for name, count in events.items()) + ".")
+            notes.append(
+                f"{label(each)}: guards of the session acted while it learned: "
+                + ", ".join(f"{name} {count:,}" for name, count in events.items())
+                + "."
+            )
     return notes

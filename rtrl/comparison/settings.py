@@ -79,8 +79,14 @@ class Settings:
 
     def session(self, task, estimator):
         """A fresh session on a fresh network."""
-        return Session(self.network(task), estimator, self.optimizer(estimator),
-                       batch_size=self.batch_size, seed=self.seed, threads=self.threads)
+        return Session(
+            self.network(task),
+            estimator,
+            self.optimizer(estimator),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            threads=self.threads,
+        )
 
     def resets(self, steps, first=0):
         """Mask [steps, lanes] of the staggered resets from step `first` on, or None."""

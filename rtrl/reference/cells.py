@@ -141,12 +141,14 @@ class GRU(Cell):
     def derivatives(self, stage, z, s):
         reset, update, g = self.gates(z)
         by_new = (1 - update) * (1 - g**2)
-        D = np.stack([
-            by_new * z[3] * reset * (1 - reset),
-            (s[0] - g) * update * (1 - update),
-            by_new,
-            by_new * reset,
-        ])
+        D = np.stack(
+            [
+                by_new * z[3] * reset * (1 - reset),
+                (s[0] - g) * update * (1 - update),
+                by_new,
+                by_new * reset,
+            ]
+        )
         return D[None], update[None, None]
 
 

@@ -107,8 +107,8 @@ class RTRL(Estimator):
 class UORO(Estimator):
     """Unbiased online recurrent optimization: G ~ v (x) w, a product of random vectors.
 
-        v <- rho0 H v + rho1 nu ,           rho0 = balance(|w|, |Hv|)          nu [kn] signs, entry c*n + i
-        w <- w / rho0 + (nu F) / rho1 ,     rho1 = balance(|nu F|, |nu|)       nu F = (nu D) (x) h_hat
+    v <- rho0 H v + rho1 nu ,           rho0 = balance(|w|, |Hv|)          nu [kn] signs, entry c*n + i
+    w <- w / rho0 + (nu F) / rho1 ,     rho1 = balance(|nu F|, |nu|)       nu F = (nu D) (x) h_hat
     """
 
     def __init__(self, *, fresh=True):

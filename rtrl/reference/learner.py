@@ -59,8 +59,18 @@ class Learner:
         The weights of the stages, then those of the readout.
     """
 
-    def __init__(self, cell, estimator_factory, weights, readout=None, readout_weights=None, optimizer=None,
-                 batch_size=1, seed=0, update_every=None):
+    def __init__(
+        self,
+        cell,
+        estimator_factory,
+        weights,
+        readout=None,
+        readout_weights=None,
+        optimizer=None,
+        batch_size=1,
+        seed=0,
+        update_every=None,
+    ):
         self.cell = cell
         self.weights = [np.array(W, dtype=float) for W in weights]
         self.inputs = self.weights[0].shape[1] - cell.n - 1
@@ -147,6 +157,7 @@ class Learner:
     def observe(self):
         """Let the estimators observe the present step, unless they have."""
         for lane, records in enumerate(self.unobserved or []):
+
             def signs(stage, count, lane=lane):
                 return random_signs(self.seed, self.steps - 1, lane, stage, count)
 

@@ -11,7 +11,7 @@ cdef enum:
     BAD_STATE = 5                    # lane states that were not finite, and were reset
     UPDATES = 6
     COUNTERS = 7
-    FLOPS_PER_THREAD = 2000000       # a thread that has less to do in a step costs more than it brings
+    FLOPS_PER_THREAD = 5000000       # a thread that has less to do in a step costs more than it brings
 
 cdef enum Work:
     RUN, ADVANCE, FEEDBACK, GRADIENT, APPLY, EVALUATE

@@ -1,0 +1,91 @@
+"""What is taken although it is not laid out as the engine wants it, and sessions in several threads."""
+
+import threading
+
+import numpy as np
+import pytest
+from common import CELLS, assert_same_bits, assert_same_session, session, stream
+
+import rtrl
+
+LANES, UNITS = 2, 4
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_any_layout_and_width_is_taken(cell):
+    """Views with strides, reversed, read-only or in another byte order, smaller types, lists: the same bits."""
+    xs, ys = stream(12, LANES)
+    ids = stream(12, LANES, dense=False)[0]
+    xs = xs.astype(np.float32).astype(float)  # so that float32 holds the same numbers
+    read_only = xs.copy()
+    read_only.flags.writeable = False
+    same = [
+        (xs, ys),
+        (np.asfortranarray(xs), np.asfortranarray(ys)),
+        (np.repeat(xs, 2, 0)[::2], np.repeat(ys, 3, 1)[:, ::3]),
+        (xs[::-1].copy()[::-1], ys.astype(np.int8)),
+        (xs.astype(">f8"), ys.astype(">i4")),
+        (xs.astype(np.float32), ys.tolist()),
+        (xs.tolist(), ys),
+        (read_only, ys),
+        (list(xs), list(ys)),
+        (np.ma.array(xs), ys),
+    ]
+    runs = [session(cell, rtrl.KFRTRL(), rtrl.SGD(0.1), batch_size=LANES).run(*each) for each in same]
+    for losses in runs[1:]:
+        assert_same_bits(losses, runs[0])
+    by_id = [
+        session(cell, rtrl.KFRTRL(), rtrl.SGD(0.1), batch_size=LANES).run(each, ys)
+        for each in (ids, ids.astype(np.uint8), np.asfortranarray(ids), ids.tolist(), np.repeat(ids, 2, 1)[:, ::2])
+    ]
+    for losses in by_id[1:]:
+        assert_same_bits(losses, by_id[0])
+
+
+def test_two_threads_at_once():
+    """The second caller is told, whatever it calls; the first is not disturbed."""
+    inside, go_on, losses = threading.Event(), threading.Event(), []
+
+    def rate(step):
+        inside.set()
+        assert go_on.wait(60)
+        return 0.1
+
+    ran, twin = (session(rtrl.GRU(UNITS), rtrl.UORO(), rtrl.SGD(each), batch_size=LANES) for each in (rate, 0.1))
+    xs, ys = stream(50, LANES)
+    worker = threading.Thread(target=lambda: losses.append(ran.run(xs, ys)))
+    worker.start()
+    assert inside.wait(60)
+    for call in (
+        lambda: ran.step(xs[0], ys[0]),
+        lambda: ran.run(xs, ys),
+        lambda: ran.predict(xs[0]),
+        lambda: ran.evaluate(xs, ys),
+        lambda: ran.advance(xs[0]),
+        lambda: ran.feedback(np.ones((LANES, UNITS))),
+        ran.gradient,
+        ran.reset,
+        ran.influence,
+        lambda: ran.apply(ran.network.parameters()),
+        lambda: ran.shadow(rtrl.RTRL()),
+        lambda: ran.save("never written"),
+    ):
+        with pytest.raises(RuntimeError, match="in use by another thread"):
+            call()
+    go_on.set()
+    worker.join()
+    assert_same_bits(losses[0], twin.run(xs, ys))
+    assert_same_session(ran, twin)
+
+
+def test_sessions_of_several_threads():
+    """Each thread with a session of its own: all of them learn what they learn alone."""
+    sessions, (xs, ys) = [session(rtrl.RHN(20), rtrl.KFRTRL(), rtrl.SGD(0.1), threads=t) for t in (1, 2, 1, 2)], stream(2000, 1)
+    workers = [threading.Thread(target=each.run, args=(xs, ys)) for each in sessions[1:]]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    sessions[0].run(xs, ys)
+    for each in sessions[1:]:
+        assert_same_session(each, sessions[0])
