@@ -41,6 +41,10 @@ OPTIMIZERS = {
     "adam": rtrl.Adam(0.01, clip_norm=1.0),
 }
 
+NO_TROUBLE = dict.fromkeys(
+    ("influence_capped", "influence_not_finite", "state_not_finite", "loss_not_finite", "updates_skipped"), 0
+)
+
 
 def network(cell, readout=READOUTS["softmax"], dtype="float64", seed=3, inputs=INPUTS):
     """A small network, the same at every call."""
@@ -51,6 +55,18 @@ def session(cell, estimator, optimizer=None, *, readout=READOUTS["softmax"], dty
     """A session on such a network, on one thread unless told otherwise."""
     options = {"threads": 1, "seed": 5, **options}
     return rtrl.Session(network(cell, readout, dtype), estimator, optimizer, **options)
+
+
+def troubles(of):
+    """The counts of the guards of a session that are not 0."""
+    return {name: count for name, count in of.health().items() if name in NO_TROUBLE and count}
+
+
+def growing(estimator, optimizer=None, *, factor=2.0, dtype="float32", lanes=1, readout=rtrl.Linear(2), **options):
+    """A relu net whose state and influence grow by `factor` at every step."""
+    net = rtrl.Network(rtrl.RNN(3, "relu"), INPUTS, readout, dtype=dtype, seed=0)
+    net.parameters()["cell.0.weight"][...] = np.hstack([factor * np.eye(3), np.ones((3, INPUTS + 1))])
+    return rtrl.Session(net, estimator, optimizer, batch_size=lanes, threads=1, **options)
 
 
 def stream(steps, lanes, readout=READOUTS["softmax"], *, dense=True, missing=0.2, seed=1, inputs=INPUTS):

@@ -94,6 +94,10 @@ def test_unreadable(tmp_path):
         for wrong in (None, 3.5, ["a"]):
             with pytest.raises(TypeError):
                 load(wrong)
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        with pytest.raises(TypeError):  # a number is no name: open() would read, and then close, what belongs to someone else
+            load(descriptor)
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("make_it", [make, lambda: network(rtrl.GRU(4))], ids=["session", "network"])
@@ -161,3 +165,33 @@ def test_a_refused_load_needs_no_memory_first(saved):
             np.savez(file, **{**arrays, "description": np.frombuffer(text.replace(old, new), np.uint8)})
         with pytest.raises((MemoryError, ValueError)):
             rtrl.Session.load(saved)
+
+
+@pytest.mark.parametrize("block", ["ids", "fill"])
+@pytest.mark.parametrize("value", [-(2**31), -2, 2**30])
+def test_places_that_do_not_exist(block, value, tmp_path):
+    """A well-formed file that someone else wrote: ids and places on the tape are checked before they are followed."""
+    code = """
+        import sys
+        import numpy as np
+        import rtrl
+        from common import session, stream
+        path, block, value = sys.argv[1], sys.argv[2], int(sys.argv[3])
+        ran = session(rtrl.RNN(5), rtrl.TBPTT(4), rtrl.SGD(0.1), shadow=rtrl.RTRL())
+        xs, ys = stream(6, 1, dense=False)
+        ran.run(xs, ys)
+        ran.advance(xs[0])
+        ran.save(path)
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        for name in arrays:
+            if name.endswith(block):
+                arrays[name][...] = value
+        with open(path, "wb") as file:
+            np.savez(file, **arrays)
+        try:
+            rtrl.Session.load(path).run(xs, ys)
+        except ValueError as error:
+            print("refused", error)
+    """
+    assert python(code, tmp_path / "file", block, value).stdout.startswith("refused")

@@ -1,10 +1,10 @@
-"""What is taken although it is not laid out as the engine wants it, and sessions in several threads."""
+"""What is taken although it is not laid out as the engine wants it, sessions in several threads, and Ctrl-C."""
 
 import threading
 
 import numpy as np
 import pytest
-from common import CELLS, assert_same_bits, assert_same_session, session, stream
+from common import CELLS, assert_same_bits, assert_same_session, python, session, stream
 
 import rtrl
 
@@ -40,6 +40,23 @@ def test_any_layout_and_width_is_taken(cell):
     ]
     for losses in by_id[1:]:
         assert_same_bits(losses, by_id[0])
+
+
+def test_any_layout_of_credit_gradients_and_masks():
+    """The low level takes views as well."""
+    rng = np.random.default_rng(0)
+    xs, credits, masks = rng.normal(size=(6, LANES, 3)), rng.normal(size=(6, LANES, UNITS)), rng.random((6, LANES)) < 0.3
+    compact, views = (session(rtrl.GRU(UNITS), rtrl.UORO(), rtrl.SGD(0.1), readout=None, batch_size=LANES) for _ in range(2))
+    for x, credit, mask in zip(xs, credits, masks):
+        compact.advance(x)
+        compact.feedback(credit)
+        compact.apply(compact.gradient())
+        compact.reset(mask)
+        views.advance(np.repeat(x, 2, 1)[:, ::2])
+        views.feedback(np.asfortranarray(credit))
+        views.apply({name: np.asfortranarray(value).astype(">f8") for name, value in reversed(views.gradient().items())})
+        views.reset(np.repeat(mask, 3)[::3])
+    assert_same_session(compact, views)
 
 
 def test_two_threads_at_once():
@@ -89,3 +106,27 @@ def test_sessions_of_several_threads():
     sessions[0].run(xs, ys)
     for each in sessions[1:]:
         assert_same_session(each, sessions[0])
+
+
+@pytest.mark.parametrize("call", ["run", "evaluate"])
+def test_ctrl_c_is_heard(call):
+    """Within a second or so, and the session goes on afterwards."""
+    code = """
+        import signal, sys, time
+        import numpy as np
+        import rtrl
+        from common import session
+        ran = session(rtrl.RHN(64), rtrl.KFRTRL(), rtrl.SGD(1e-3))
+        ids = np.zeros(1_000_000, np.int32)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        began = time.perf_counter()
+        try:
+            getattr(ran, sys.argv[1])(ids, ids)
+        except KeyboardInterrupt:
+            print(time.perf_counter() - began)
+        before = ran.steps
+        print(np.isfinite(ran.run(ids[:5], ids[:5])).all(), ran.steps - before)
+    """
+    seconds, *after = python(code, call).stdout.split()
+    assert float(seconds) < 2 and after == ["True", "5"]
