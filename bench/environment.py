@@ -70,7 +70,7 @@ def describe():
     return {
         "cpu": _cpu_name(),
         "cpu level": config["cpu level"],
-        "cpus": str(config["cpus"]),
+        "cpus": str(config["threads"]),
         "threads used": "1",
         "rtrl": config["rtrl"],
         "python": config["python"],

@@ -22,7 +22,7 @@ def _array(name, value, kinds, expected):
 def _numbers(name, array, dtype, nan_allowed=False):
     """The array in the network's type, finite (NaN apart where that means something)."""
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype)
+        array = np.ascontiguousarray(array, dtype).reshape(array.shape)
     fine = np.isfinite(array)
     if nan_allowed:
         fine |= np.isnan(array)
@@ -33,18 +33,22 @@ def _numbers(name, array, dtype, nan_allowed=False):
 
 
 def _ids(name, array, least, count):
+    """A copy as int32, checked; a copy, because the caller may write into the original while the engine reads."""
+    array = np.array(array, order="C")
     if array.size and not (least <= array.min() and array.max() < count):
         bad = array[(array < least) | (array >= count)].flat[0]
         raise ValueError(f"{name} must be ids from {least} to {count - 1}; got {bad}")
-    return np.ascontiguousarray(array, np.int32)
+    return array.astype(np.int32)
 
 
-def _with_lanes(name, array, lanes, tail, steps, expected):
-    """Check the shape [T, lanes, *tail]; the lane axis may be left out when there is one lane."""
+def _with_lanes(name, array, lanes, tail, steps, expected, single=False):
+    """Check the shape [T, lanes, *tail] and add what may be left out: the lanes when there is one, T for a single step."""
     shape = array.shape
-    if lanes == 1 and shape[1:] == tail and len(shape) == 1 + len(tail):
+    if single:
+        array = array[None]
+    if lanes == 1 and array.shape[1:] == tail and array.ndim == 1 + len(tail):
         array = array[:, None]
-    elif shape[1:] != (lanes, *tail):
+    elif array.shape[1:] != (lanes, *tail):
         raise ValueError(f"{name} must have shape {expected}; got {shape}")
     if len(array) == 0:
         raise ValueError(f"{name} is empty: at least one step is needed")
@@ -63,16 +67,18 @@ def _expected(leading, lanes, tail):
 def inputs(network, lanes, name, value, single):
     """Ids [T, lanes] and None, or None and numbers [T, lanes, inputs]; `single`: a step without T."""
     array = _array(name, value, "iuf", "integer ids or numbers")
-    if single:
-        array = array[None]
-    leading = () if single else ("T",)
-    wide = (network.inputs,)
-    dense = array.shape[1:] == (lanes, *wide) or (lanes == 1 and array.shape[1:] == wide)
+    leading, wide = () if single else ("T",), (network.inputs,)
+    shape = array.shape if single else array.shape[1:]
+    dense = shape == (lanes, *wide) or (lanes == 1 and shape == wide)
     if array.dtype.kind in "iu" and not dense:
         expected = f"{_expected(leading, lanes, ())} (ids) or {_expected(leading, lanes, wide)} (numbers)"
-        return _ids(name, _with_lanes(name, array, lanes, (), None, expected), 0, network.inputs), None
-    array = _with_lanes(name, array, lanes, wide, None, _expected(leading, lanes, wide))
-    return None, _numbers(name, array, network.dtype)
+        array = _with_lanes(name, array, lanes, (), None, expected, single)
+        if network.inputs == 1:
+            raise ValueError(f"{name} of one input cannot be ids: pass numbers of shape {_expected(leading, lanes, wide)}")
+        return _ids(name, array, 0, network.inputs), None
+    _with_lanes(name, array, lanes, wide, None, _expected(leading, lanes, wide), single)
+    array = _numbers(name, array, network.dtype)
+    return None, _with_lanes(name, array, lanes, wide, None, "", single)
 
 
 def targets(network, readout, lanes, name, value, steps, single):
@@ -80,12 +86,12 @@ def targets(network, readout, lanes, name, value, steps, single):
     leading = () if single else ("T",)
     if readout.targets_are_ids:
         array = _array(name, value, "iu", "integer ids")
-        array = _with_lanes(name, array[None] if single else array, lanes, (), steps, _expected(leading, lanes, ()))
+        array = _with_lanes(name, array, lanes, (), steps, _expected(leading, lanes, ()), single)
         return _ids(name, array, -1, readout.outputs), None
     array = _array(name, value, "iuf", "numbers")
     tail = (readout.outputs,)
-    array = _with_lanes(name, array[None] if single else array, lanes, tail, steps, _expected(leading, lanes, tail))
-    array = _numbers(name, array, network.dtype, nan_allowed=True)
+    _with_lanes(name, array, lanes, tail, steps, _expected(leading, lanes, tail), single)
+    array = _with_lanes(name, _numbers(name, array, network.dtype, nan_allowed=True), lanes, tail, steps, "", single)
     low, high = readout.target_range
     if low is not None and (array < low).any() or high is not None and (array > high).any():
         raise ValueError(f"{name} must be between {low} and {high}")
@@ -114,13 +120,13 @@ def lanes_mask(lanes, value):
 def credit(network, lanes, value):
     """d loss / d h [lanes, n]."""
     array = _array("dL_dh", value, "iuf", "numbers")
-    hidden = network.cell.hidden
-    array = _with_lanes("dL_dh", array[None], lanes, (hidden,), None, _expected((), lanes, (hidden,)))
-    return _numbers("dL_dh", array[0], network.dtype)
+    tail = (network.cell.hidden,)
+    _with_lanes("dL_dh", array, lanes, tail, None, _expected((), lanes, tail), single=True)
+    return _with_lanes("dL_dh", _numbers("dL_dh", array, network.dtype), lanes, tail, None, "", single=True)[0]
 
 
 def gradients(network, value):
-    """A dict like `Network.parameters`, checked."""
+    """A dict like `Network.parameters`, checked; values that are not finite are for the engine to skip and count."""
     views = network.parameters()
     try:
         given = dict(value)
@@ -133,5 +139,6 @@ def gradients(network, value):
         array = _array(f"gradients[{name!r}]", given[name], "iuf", "numbers")
         if array.shape != view.shape:
             raise ValueError(f"gradients[{name!r}] must have shape {view.shape}; got {array.shape}")
-        checked[name] = _numbers(f"gradients[{name!r}]", array, network.dtype)
+        with np.errstate(over="ignore"):
+            checked[name] = array.astype(network.dtype)
     return checked

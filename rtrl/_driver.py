@@ -4,8 +4,8 @@ Arguments are checked here, before the engine runs; long runs are cut into piece
 """
 
 import contextlib
+import numbers
 import os
-import threading
 import time
 import warnings
 
@@ -13,17 +13,18 @@ import numpy as np
 
 import rtrl_core
 from rtrl import _arguments
+from rtrl._sealed import Sealed
 from rtrl.estimators import Estimator
 from rtrl.network import Network
 from rtrl.optimizers import Optimizer
 from rtrl.shadow import Shadow
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "available_threads", "pieces"]
 
 _PIECE_SECONDS = 0.1  # a long run is cut into pieces, so that Ctrl-C is heard
 
 
-class Driver:
+class Driver(Sealed):
     """Owner of the compiled engine of a session, and of NumPy views of its memory."""
 
     network: Network
@@ -33,14 +34,14 @@ class Driver:
     seed: int
     update_every: int
     influence_cap: float
-    shadows: list[Shadow]
+    _shadows: list[Shadow]
 
     def _start(self, threads):
         """Build the engine from the session's specs."""
         network, dtype = self.network, self.network.dtype.name
         places = dict(network._places)
         readout_at = places.pop("readout.weight", (network._flat.size, 0))
-        self._busy = threading.Lock()
+        self._shadows = []
         self._warned = False
         self._readout = network.compiled_readout()
         self._engine = rtrl_core.core(dtype).Engine(
@@ -54,20 +55,21 @@ class Driver:
             readout_at=readout_at,
             lanes=self.batch_size,
             seed=self.seed,
-            threads=-_available_threads() if threads is None else threads,
+            threads=-available_threads() if threads is None else min(threads, 4 * (os.cpu_count() or 1)),
             update_every=self.update_every,
             cap=self.influence_cap,
         )
         self._arrays = self._blocks()
+        self._seal()
 
     @contextlib.contextmanager
     def _alone(self):
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError("this session is in use by another thread; give each thread a session of its own")
+        if not self.network._lock.acquire(blocking=False):
+            raise RuntimeError("this session or its network is in use by another thread; give each thread its own")
         try:
             yield
         finally:
-            self._busy.release()
+            self.network._lock.release()
 
     def _blocks(self):
         """NumPy views of everything that a checkpoint holds, by name."""
@@ -108,19 +110,19 @@ class Driver:
             if arrays[1] is not None:
                 self._need_dense()
             losses = np.empty(steps)
-            similarity = np.full((steps, len(self.shadows), 2), np.nan) if self.shadows else None
-            for piece in _pieces(steps):
+            similarity = np.full((steps, len(self._shadows), 2), np.nan) if self._shadows else None
+            for piece in pieces(steps):
                 cuts = [None if array is None else array[piece] for array in (*arrays, rates, losses)]
-                self._engine.run(True, *cuts, None, None if similarity is None else similarity[piece], None)
+                self._engine.run(True, True, *cuts, None, None if similarity is None else similarity[piece], None)
             self._compare(similarity, due)
-        self._warn()
+        self._warn(4)
         return losses
 
     def _due(self, steps):
         """Indices of the coming steps that end with an update."""
         if self.optimizer is None:
             return np.empty(0, int)
-        return np.arange(max(0, self.update_every - self._engine.pending() - 1), steps, self.update_every)
+        return np.arange(self.update_every - 1 - self._engine.steps() % self.update_every, steps, self.update_every)
 
     def _rates(self, steps, due):
         """Learning rate of each of the coming steps (asked for only where an update comes)."""
@@ -137,7 +139,10 @@ class Driver:
         lr = self.optimizer.lr
         if not callable(lr):
             return lr
-        value = float(lr(step))
+        value = lr(step)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"the learning rate must be a number; the schedule gave {value!r} at step {step}")
+        value = float(value)
         if not 0 <= value < float("inf"):
             raise ValueError(f"the learning rate must be finite and 0 or more; the schedule gave {value!r} at step {step}")
         return value
@@ -147,28 +152,28 @@ class Driver:
         return {name: self.network._view(flat, name).copy() for name in self.network._shapes}
 
     def _compare(self, similarity, due):
-        for i, shadow in enumerate(self.shadows):
+        for i, shadow in enumerate(self._shadows):
             shadow.cosines, shadow.relative_errors = similarity[due, i, 0], similarity[due, i, 1]
 
-    def _warn(self):
-        """Tell once that a guard had to act."""
+    def _warn(self, depth=3):
+        """Tell once that a guard had to act; `depth` frames above is the user's call."""
         if not self._warned and self._engine.troubles():
             self._warned = True
             warnings.warn(
                 "the session met values that are not finite or an influence beyond its cap; see session.health()",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=depth,
             )
 
 
-def _available_threads():
+def available_threads():
     """CPUs that this process may use, fewer if OMP_NUM_THREADS says so."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return max(1, min(count, int(wish))) if wish.isdigit() else count
 
 
-def _pieces(steps):
+def pieces(steps):
     """Slices of steps that take about a tenth of a second each."""
     first, size = 0, 256
     while first < steps:

@@ -2,9 +2,10 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
-import tempfile
+import secrets
 import zipfile
 import zlib
 
@@ -29,11 +30,22 @@ def unpack(data):
     return getattr(_FAMILIES[data["family"]], data["name"])(**data["options"])
 
 
+def _digest(arrays):
+    """A fingerprint of names and contents: a file that was altered is not a state that the engine ever had."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {value.dtype.str} {value.shape}".encode())
+        digest.update(value.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
 def write(path, kind, description, arrays):
     """Write arrays and a description, to a temporary file that then takes the place of `path`."""
     path = os.fspath(path)
-    header = json.dumps({"rtrl": kind, "format": _FORMAT, **description}).encode()
-    handle, temporary = tempfile.mkstemp(prefix=".rtrl-", suffix=".tmp", dir=os.path.dirname(path) or ".")
+    header = json.dumps({"rtrl": kind, "format": _FORMAT, "digest": _digest(arrays), **description}).encode()
+    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             entries = {f"array/{name}": value for name, value in arrays.items()}
@@ -84,4 +96,6 @@ def read(path, kind):
             raise ValueError(f"it does not hold a {kind}")
         if description.get("format") != _FORMAT:
             raise ValueError(f"its format is {description.get('format')!r}, this version reads {_FORMAT}")
+        if description.get("digest") != _digest(arrays):
+            raise ValueError("its contents were changed")
         return description, arrays

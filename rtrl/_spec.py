@@ -8,6 +8,7 @@ new cell or estimator needs no change in this package.
 import dataclasses
 import math
 import numbers
+import reprlib
 
 import rtrl_core
 
@@ -53,25 +54,25 @@ class Spec:
         return dataclasses.replace(self, **changes)
 
 
-def option(check, default=_MISSING):
+def option(check, default=_MISSING, kw_only=False):
     """A dataclass field whose value goes through `check(name, value)`."""
-    return dataclasses.field(default=default, metadata={"check": check})
+    return dataclasses.field(default=default, kw_only=kw_only, metadata={"check": check})
 
 
 def integer(name, value, least=1, most=2**31 - 1):
     """A whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be a whole number; got {value!r}")
+        raise TypeError(f"{name} must be a whole number; got {reprlib.repr(value)}")
     if not least <= value <= most:
-        raise ValueError(f"{name} must be between {least} and {most}; got {value!r}")
+        raise ValueError(f"{name} must be between {least} and {most}; got {reprlib.repr(value)}")
     return int(value)
 
 
 def _number(name, value, fits, expected):
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number; got {value!r}")
+        raise TypeError(f"{name} must be a number; got {reprlib.repr(value)}")
     if not (math.isfinite(value) and fits(value)):
-        raise ValueError(f"{name} must be {expected}; got {value!r}")
+        raise ValueError(f"{name} must be {expected}; got {reprlib.repr(value)}")
     return float(value)
 
 
@@ -98,7 +99,7 @@ def decay(name, value):
 def flag(name, value):
     """True or False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False; got {value!r}")
+        raise TypeError(f"{name} must be True or False; got {reprlib.repr(value)}")
     return value
 
 
@@ -117,7 +118,7 @@ def choice(*allowed):
 
     def check(name, value):
         if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {reprlib.repr(value)}")
         return value
 
     return check
@@ -140,5 +141,5 @@ def made_spec(base, name):
         for key, default in compiled.options.items()
     ]
     namespace = {"kind": compiled.kind} if hasattr(compiled, "kind") else {}
-    namespace["__doc__"] = compiled.__doc__
+    namespace |= {"__doc__": compiled.__doc__, "__module__": base.__module__}
     return dataclasses.make_dataclass(name, fields, bases=(base,), frozen=True, namespace=namespace)

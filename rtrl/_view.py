@@ -1,9 +1,12 @@
 """What can be seen of a session without changing it."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rtrl._driver import Driver
+from rtrl._driver import Driver, pieces
+from rtrl.shadow import Shadow
 
 __all__ = ["View"]
 
@@ -24,7 +27,9 @@ class View(Driver):
             ids, x = self._inputs("x", x, True)
             if x is not None:
                 self._need_dense()
-            self._engine.run(False, ids, x, None, None, None, None, None, None, None, outputs)
+            self._engine.run(False, True, ids, x, None, None, None, None, None, None, None, outputs)
+        if not np.isfinite(outputs).all():
+            warnings.warn("the prediction is not finite", RuntimeWarning, stacklevel=2)
         return outputs[0]
 
     def evaluate(self, xs: ArrayLike, ys: ArrayLike, resets: ArrayLike | None = None) -> float:
@@ -42,7 +47,9 @@ class View(Driver):
             if arrays[1] is not None:
                 self._need_dense()
             losses, scored = np.empty(steps), np.empty(steps)
-            self._engine.run(False, *arrays, None, losses, scored, None, None)
+            for piece in pieces(steps):
+                cuts = [None if array is None else array[piece] for array in (*arrays, None, losses, scored)]
+                self._engine.run(False, piece.start == 0, *cuts, None, None)
         if not scored.any():
             raise ValueError("ys has no target")
         return float(np.nansum(losses * scored) / scored.sum())
@@ -50,7 +57,16 @@ class View(Driver):
     @property
     def hidden(self) -> np.ndarray:
         """Hidden units now, a copy [B, n]."""
+        with self._alone():
+            return self._hidden()
+
+    def _hidden(self):
         return self._arrays["session.s"].reshape(self.batch_size, -1)[:, : self.network.cell.hidden].copy()
+
+    @property
+    def shadows(self) -> tuple[Shadow, ...]:
+        """The passive estimators that were attached, see `shadow`."""
+        return tuple(self._shadows)
 
     @property
     def steps(self) -> int:
@@ -86,7 +102,8 @@ class View(Driver):
         -------
         dict of str to int
             steps, updates; influence_capped and influence_not_finite (blocks of a lane and step); state_not_finite (lane
-            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped.
+            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped; shadows_capped and
+            shadows_not_finite, the same for the influence of shadows.
         """
         return self._engine.counts()
 

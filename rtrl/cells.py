@@ -49,7 +49,15 @@ class GRU(Cell):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078) in the PyTorch form.
 
     Maps of W in order: R, Z, N_in (reads x and 1), N_hid (reads h and 1);
-    s' = (1 - sig Z) tanh(N_in + sig(R) N_hid) + sig(Z) s.
+    s' = (1 - sig Z) tanh(N_in + sig(R) N_hid) + sig(Z) s.  The columns that a map does not read are 0 and must stay 0.
+    From PyTorch's weights of a GRU with n units:
+
+        W = network.parameters()["cell.0.weight"].reshape(4, n, -1)
+        W[[0, 1, 2], :, n:-1] = weight_ih.reshape(3, n, -1)
+        W[[0, 1, 3], :, :n] = weight_hh.reshape(3, n, n)
+        W[:, :, -1] = 0
+        W[[0, 1, 2], :, -1] += bias_ih.reshape(3, n)
+        W[[0, 1, 3], :, -1] += bias_hh.reshape(3, n)
 
     Parameters
     ----------

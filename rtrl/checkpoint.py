@@ -27,13 +27,14 @@ def save(session, path):
 def load(cls, path, optimizer, threads):
     """The session of a file; see `Session.load`."""
     description, arrays = _files.read(path, "session")
+    optimizer = _optimizer(description["optimizer"], optimizer)
     with _files.naming(path):
         weights = {name.removeprefix("weights/"): value for name, value in arrays.items() if name.startswith("weights/")}
         blocks = {name.removeprefix("block/"): value for name, value in arrays.items() if name.startswith("block/")}
         session = cls(
             Network.from_description(description["network"], weights),
             _files.unpack(description["estimator"]),
-            _optimizer(description["optimizer"], optimizer),
+            optimizer,
             batch_size=description["batch_size"],
             seed=description["seed"],
             threads=threads,
@@ -56,8 +57,8 @@ def _optimizer(packed, given):
     """The saved optimizer, or the one given in its place."""
     if packed is not None and given is None:
         if isinstance(packed["options"]["lr"], dict):
-            raise ValueError("its learning rate was a callable, which a file cannot hold: pass optimizer= to load")
+            raise ValueError("the saved learning rate was a callable, which a file cannot hold: pass optimizer= to load")
         return _files.unpack(packed)
     if (packed is None) != (given is None) or packed is not None and packed["name"] != type(given).__name__:
-        raise ValueError(f"it was saved with the optimizer {packed and packed['name']}, not {given!r}")
+        raise ValueError(f"the file holds a session with the optimizer {packed and packed['name']}; got {given!r}")
     return given

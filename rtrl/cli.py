@@ -40,7 +40,7 @@ def main(arguments=None):
         # Whoever read our output has left.  Nothing more may be written, not even when Python closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+    except (ImportError, OSError, ValueError, MemoryError, RuntimeError) as error:
         print(f"{options.parser.prog}: error: {_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

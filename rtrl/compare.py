@@ -51,7 +51,7 @@ def add_command(commands):
         metavar="N",
         help=f"lanes: places of the stream that are read at once (default: {_BASE.batch_size} for text, 1 for a series)",
     )
-    parser.add_argument("--steps", type=_whole(1, 2**40), default=_BASE.steps, metavar="N", help="time steps of learning")
+    parser.add_argument("--steps", type=_whole(1, 10**8), default=_BASE.steps, metavar="N", help="time steps of learning")
     parser.add_argument("--threads", type=_whole(1, 1024), default=_BASE.threads, metavar="N", help="threads of a session")
     parser.add_argument(
         "--seed", type=_whole(0, 2**64 - 1), default=_BASE.seed, metavar="N", help="seed of weights and random signs"

@@ -1,11 +1,11 @@
 """What is installed here, and the random signs of the engine."""
 
-import os
 import platform
 
 import numpy as np
 
 import rtrl_core
+from rtrl._driver import available_threads
 from rtrl._spec import integer
 
 __all__ = ["__version__", "random_signs", "show_config"]
@@ -59,7 +59,7 @@ def show_config(mode: str = "stdout") -> dict | None:
         "levels built": rtrl_core.built_levels(),
         "float widths": ["float32", "float64"],
         "openmp": rtrl_core.core("float64").OPENMP,
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": available_threads(),
     }
     if mode == "dicts":
         return config

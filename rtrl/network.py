@@ -1,11 +1,13 @@
 """A network: a cell, a readout, and their weights."""
 
+import threading
 from os import PathLike
 
 import numpy as np
 
 import rtrl_core
 from rtrl import _files
+from rtrl._sealed import Sealed
 from rtrl._spec import choice, integer, non_negative
 from rtrl.cells import Cell
 from rtrl.readouts import Readout
@@ -16,7 +18,7 @@ __all__ = ["Network"]
 _ALIGN = 64  # bytes; rows of weights start on a cache line
 
 
-class Network:
+class Network(Sealed):
     """A recurrent cell with its weights, and optionally a readout.
 
     Parameters
@@ -67,6 +69,8 @@ class Network:
             weight_std = non_negative("weight_std", weight_std)
         self._arrange()
         self._initialise(np.random.default_rng(seed), weight_std)
+        self._lock = threading.Lock()
+        self._seal()
 
     def _arrange(self):
         """Lay all parameters out in one flat array, a row of weights on whole cache lines."""
@@ -129,7 +133,8 @@ class Network:
         -------
         dict of str to ndarray
             "cell.<stage>.weight" [r*n, m] (rows map-major, columns h | x | 1) and "readout.weight"
-            [outputs, n + 1] (columns h | 1).
+            [outputs, n + 1] (columns h | 1).  Entries of weights that the cell does not have (see `rtrl.GRU`) are 0 and
+            must stay 0.
         """
         return {name: self._view(self._flat, name) for name in self._shapes}
 

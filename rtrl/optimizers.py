@@ -7,6 +7,8 @@ happens.  `clip_norm` limits the norm of the gradient of all parameters together
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 import rtrl_core
 from rtrl._spec import Spec, decay, flag, made_spec, non_negative, option, optional, positive, rate
 
@@ -28,6 +30,8 @@ class Optimizer(Spec):
 
     def _compiled(self, dtype):
         options = self.options()
+        if options.get("eps", 1) < np.finfo(dtype).tiny:
+            raise ValueError(f"eps must be at least {np.finfo(dtype).tiny:.3g} in {dtype}; got {options['eps']!r}")
         del options["lr"]
         return rtrl_core.core(dtype).registry(self._family)[type(self).__name__](**options)
 

@@ -42,6 +42,11 @@ class Session(View):
     influence_cap : float
         Largest norm of a stage's influence; beyond it the influence is scaled down and counted (see `health`).
 
+    Notes
+    -----
+    Attributes are fixed; make another session to change one.  A session, and sessions that share a network, serve one thread
+    at a time: a call during another thread's raises RuntimeError.
+
     Raises
     ------
     TypeError, ValueError
@@ -81,7 +86,6 @@ class Session(View):
         for each in shadows:
             if not isinstance(each, Estimator):
                 raise TypeError(f"shadow must be an estimator such as rtrl.RTRL(), or a sequence of them; got {each!r}")
-        self.shadows: list[Shadow] = []
         self._start(threads)
         for each in shadows:
             self.shadow(each)
@@ -140,7 +144,7 @@ class Session(View):
             if x is not None:
                 self._need_dense()
             self._engine.advance(ids, x)
-            hidden = self.hidden
+            hidden = self._hidden()
         self._warn()
         return hidden
 
@@ -163,7 +167,7 @@ class Session(View):
             Arrays like `Network.parameters`.
         """
         with self._alone():
-            similarity = np.full((1, len(self.shadows), 2), np.nan) if self.shadows else None
+            similarity = np.full((1, len(self._shadows), 2), np.nan) if self._shadows else None
             self._engine.gradient(similarity)
             flat = self._arrays["estimator.gradient"]
             finite, result = np.isfinite(flat).all(), self._named(flat)
@@ -211,8 +215,8 @@ class Session(View):
         with self._alone():
             self._engine.shadow(estimator._compiled(self.network.dtype.name), self.influence_cap)
             self._arrays = self._blocks()
-            shadow = Shadow(estimator, self.network, self._arrays[f"shadow{len(self.shadows)}.kept"])
-            self.shadows.append(shadow)
+            shadow = Shadow(estimator, self.network, self._arrays[f"shadow{len(self._shadows)}.kept"])
+            self._shadows.append(shadow)
         return shadow
 
     def save(self, path: str | PathLike) -> None:

@@ -8,6 +8,9 @@ __all__ = ["Shadow"]
 class Shadow:
     """An estimator that watches a session without changing it; made by `Session.shadow`.
 
+    It draws the same signs as the session would: a UORO shadow of a UORO session gives the same gradient.  Without an
+    optimizer there are updates only where `gradient` is called.
+
     Attributes
     ----------
     estimator : rtrl.estimators.Estimator

@@ -42,7 +42,16 @@ OPTIMIZERS = {
 }
 
 NO_TROUBLE = dict.fromkeys(
-    ("influence_capped", "influence_not_finite", "state_not_finite", "loss_not_finite", "updates_skipped"), 0
+    (
+        "influence_capped",
+        "influence_not_finite",
+        "state_not_finite",
+        "loss_not_finite",
+        "updates_skipped",
+        "shadows_capped",
+        "shadows_not_finite",
+    ),
+    0,
 )
 
 

@@ -172,7 +172,7 @@ def test_memory_of_shadows_and_dense_inputs():
     ran = session(rtrl.RNN(1000), rtrl.Immediate(), readout=None, batch_size=64)
     with pytest.raises(MemoryError, match="this needs .* GiB .*influence"):
         ran.shadow(rtrl.RTRL())
-    assert ran.shadows == [] and ran.advance(np.zeros(64, int)).shape == (64, 1000)
+    assert ran.shadows == () and ran.advance(np.zeros(64, int)).shape == (64, 1000)
 
 
 def test_a_limit_of_the_system_is_a_memory_error():

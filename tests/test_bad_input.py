@@ -184,7 +184,6 @@ def test_gradients():
         ({name: good[name]}, ValueError, "keys"),
         ({**good, "other": 1}, ValueError, "keys.*other"),
         ({**good, name: good[name][:-1]}, ValueError, r"gradients\['cell.0.weight'\] must have shape \(16, 8\); got \(15, 8\)"),
-        ({**good, name: good[name] * NAN}, ValueError, "finite"),
         ({**good, name: good[name] * 1j}, TypeError, "numbers"),
         ({**good, name: None}, TypeError, "numbers"),
         ({**good, name: 1.0}, ValueError, "shape"),

@@ -148,3 +148,43 @@ def test_predict_tells_what_overflows():
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         assert np.isfinite(ran.predict(np.ones((1, INPUTS)))).all() or heard
+
+
+def test_apply_skips_a_gradient_that_is_not_finite():
+    """`session.apply(session.gradient())` does what `step` does: skipped, counted, told."""
+    ran = session(rtrl.RNN(5), rtrl.RTRL(), rtrl.Adam(0.1), readout=None)
+    before = {name: view.copy() for name, view in ran.network.parameters().items()}
+    with pytest.warns(RuntimeWarning, match="health"):
+        ran.apply({name: view * np.nan for name, view in before.items()})
+    assert troubles(ran) == {"updates_skipped": 1}
+    assert_same_bits(ran.network.parameters(), before)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_a_bad_lane_of_a_deep_cell_stays_alone(estimator):
+    """What entered the later stages of a lane that overflowed must not reach the gradient of the others."""
+    net = rtrl.Network(rtrl.RHN(4, 2), 32, rtrl.Softmax(4), seed=3)
+    net.parameters()["cell.0.weight"][:, 4:-1] = 2 * (-1.0) ** np.arange(32)
+    ran = rtrl.Session(net, estimator, rtrl.SGD(0.1), batch_size=2)
+    rng = np.random.default_rng(0)
+    xs, ys = rng.normal(size=(9, 2, 32)), rng.integers(0, 4, (9, 2))
+    xs[4, 0] = 3e38  # inf - inf
+    with pytest.warns(RuntimeWarning, match="health"):
+        ran.run(xs, ys)
+    assert troubles(ran) == {"state_not_finite": 1}
+    assert np.isfinite(flat(ran.network.parameters())).all()
+
+
+def test_a_bad_state_is_told_on_the_low_level():
+    ran = session(rtrl.RNN(4), rtrl.Immediate(), rtrl.SGD(0.1), readout=None)
+    ran.network.parameters()["cell.0.weight"][...] = np.nan
+    with pytest.warns(RuntimeWarning, match="health"):
+        ran.advance(np.ones(INPUTS))
+    assert troubles(ran) == {"state_not_finite": 1}
+
+
+def test_guards_on_shadows_are_told():
+    ran = session(rtrl.RNN(4), rtrl.TBPTT(4), rtrl.SGD(0.0), shadow=rtrl.RTRL(), influence_cap=1e-3)
+    with pytest.warns(RuntimeWarning, match="health"):
+        ran.run(*stream(9, 1))
+    assert troubles(ran)["shadows_capped"] > 0

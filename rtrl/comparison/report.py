@@ -71,7 +71,7 @@ def _head(result):
         "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters, {made['dtype']}, seed {made['seed']}",
         "learning": f"Adam, learning rate {made['lr']:g}, gradient clipped to norm {made['clip_norm']:g}, {resets}",
         "machine": f"rtrl {place['rtrl']}, CPU level {place['cpu level']}, {_count(made['threads'], 'thread')} on "
-        f"{_count(place['cpus'], 'CPU')}, Python {place['python']}, NumPy {place['numpy']}",
+        f"{_count(place['threads'], 'CPU')}, Python {place['python']}, NumPy {place['numpy']}",
     }
     return "\n".join(f"{name:10}{line}" for name, line in lines.items())
 

@@ -178,14 +178,20 @@ class KFRTRL(Estimator):
 class Immediate(Estimator):
     """G = F: no credit beyond the present time step. The mandatory baseline."""
 
+    fresh = False
+
     def reset(self):
-        pass
+        self.G = [np.zeros(shape) for shape in self.shapes]
 
     def observe(self, records, signs):
-        pass
+        self.reset()
+        for stage, record in enumerate(records):
+            H = jacobian(record)
+            self.G = [np.tensordot(H, G, axes=1) for G in self.G]
+            self.G[stage] += immediate(record)
 
     def credit(self, delta):
-        return [np.zeros((rn, m)) for _, rn, m in self.shapes]
+        return [np.tensordot(delta, G, axes=1) for G in self.G]
 
     def influence(self):
-        return [np.zeros(shape) for shape in self.shapes]
+        return [G.copy() for G in self.G]

@@ -5,6 +5,7 @@ fastest level that this processor can run.  The environment variable RTRL_CPU_LE
 avx512) forces a level.
 """
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -16,11 +17,13 @@ __all__ = ["built_levels", "core", "cpu_level"]
 WIDTHS = {"float32": "f32", "float64": "f64"}
 
 
+@functools.cache
 def built_levels():
     """CPU levels in this build that this processor can run, slowest first."""
     return [level for level in _cpu.supported_levels() if importlib.util.find_spec(f"rtrl_core._f64_{level}")]
 
 
+@functools.cache
 def cpu_level():
     """The CPU level in use: RTRL_CPU_LEVEL, or the fastest there is.
 
@@ -38,6 +41,7 @@ def cpu_level():
     return forced
 
 
+@functools.cache
 def core(dtype):
     """The compiled module for "float32" or "float64"."""
     return importlib.import_module(f"rtrl_core._{WIDTHS[dtype]}_{cpu_level()}")

@@ -9,9 +9,9 @@
 #define RTRL_BARRIER_H
 
 typedef struct Barrier {
-    int waiting;  /* members that have arrived */
-    int phase;    /* how often all have arrived */
-    int sleepers; /* members that wait in the kernel */
+    int waiting;    /* members that have arrived */
+    unsigned phase; /* how often all have arrived; wraps in a stream that never ends */
+    int sleepers;   /* members that wait in the kernel */
 } Barrier;
 
 #if defined(__linux__) && defined(_OPENMP) && defined(__GNUC__)
@@ -30,7 +30,7 @@ RTRL_INLINE void barrier_pause(void) {
 }
 
 RTRL_INLINE void barrier_wait(Barrier *barrier, int size) {
-    int phase = __atomic_load_n(&barrier->phase, __ATOMIC_ACQUIRE);
+    unsigned phase = __atomic_load_n(&barrier->phase, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&barrier->waiting, 1, __ATOMIC_ACQ_REL) == size) {
         __atomic_store_n(&barrier->waiting, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&barrier->phase, phase + 1, __ATOMIC_SEQ_CST);

@@ -58,11 +58,11 @@ cdef class RTRL(Estimator):
                               unit_first(share.team, self.net.n), unit_last(share.team, self.net.n))
                 team_barrier(share.team)
                 for block in range(self.net.depth):
-                    self.advance(share.team, team.rank, slot, lane, l, block)
+                    self.push_block(share.team, team.rank, slot, lane, l, block)
                 self.add_immediate(share.team, lane, l, team.rank)
                 team_barrier(share.team)
 
-    cdef void advance(self, Team team, int rank, int slot, long lane, int l, int block) noexcept nogil:
+    cdef void push_block(self, Team team, int rank, int slot, long lane, int l, int block) noexcept nogil:
         """Block of G <- H_l times it, under the guard."""
         cdef long kn = self.net.k * self.net.n, p
         cdef long panels = panels_of(self.net.stages[block].rows * self.net.stages[block].m)
@@ -73,9 +73,9 @@ cdef class RTRL(Estimator):
             squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * kn * self.net.n, 1,
                                     G + p * kn * PANEL, self.room + rank * kn * PANEL)
         team_barrier(team)
-        for p in range(panels):
-            total += squares[p]
         if team.rank == 0:
+            for p in range(panels):
+                total += squares[p]
             factor = self.guard(lane, sqrt(total))
             if factor == 0:
                 memset(G, 0, panels * kn * PANEL * sizeof(real))
@@ -98,7 +98,7 @@ cdef class RTRL(Estimator):
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
         cdef long kn = self.net.k * self.net.n, panels, p, lane, column, row, q, j
-        cdef real y[32]
+        cdef real y[32]                  # PANEL at most
         cdef Stage *stage
         cdef real *gradient
         cdef int l

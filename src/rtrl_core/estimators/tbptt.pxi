@@ -9,7 +9,7 @@
 # forward pass as long as updates come only at the ends of blocks.
 #
 # Time 4 r n m a step and lane in block form, `horizon` times that when sliding; memory
-# horizon (n + k r n + k^2 n + x) a lane, where x is one integer for ids.
+# horizon (2 n + k r n + k^2 n + x) a lane, where x is one integer for ids.
 
 cdef class TBPTT(Estimator):
     options = {"horizon": REQUIRED, "sliding": False}

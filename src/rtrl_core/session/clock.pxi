@@ -30,8 +30,6 @@ cdef class Clock(Player):
             self.finish(team, self.estimator, factor)
             if self.estimator.next is not None:
                 self.compare(team, self.estimator.next, job, 0, 0)
-            if team.rank == 0:
-                self.counters[PENDING] = 0
         elif job.work == APPLY:
             self.close_step(team)
             self.update(team, job.rates[0], 1, False)
@@ -46,7 +44,7 @@ cdef class Clock(Player):
             self.report(&self.live, job, t)
         self.credit_delta(team)
         self.credit_readout(team)
-        due = self.counters[PENDING] >= self.update_every and self.optimizer is not None
+        due = (self.counters[CLOCK] + 1) % self.update_every == 0 and self.optimizer is not None
         team_barrier(team)
         if due:
             settle_all(self.estimator, team)
@@ -63,7 +61,6 @@ cdef class Clock(Player):
         self.close_step(team)
         if team.rank == 0:
             self.counters[CLOCK] += 1
-            self.counters[PENDING] += 1
             self.counters[OPEN] = 1
         for b in range(team_first(team, lanes), team_last(team, lanes)):
             if job.resets is not NULL and job.resets[t * lanes + b]:
@@ -72,6 +69,9 @@ cdef class Clock(Player):
         team_barrier(team)
         self.forward(team, &self.live)
         team_barrier(team)
+        if team.rank == 0:
+            for b in range(lanes):
+                self.counters[BAD_STATE] += self.live.bad[b]
         observe_all(self.estimator, team, False)
         team_barrier(team)
 
@@ -87,9 +87,9 @@ cdef class Clock(Player):
     cdef void credit_delta(self, Team team) noexcept nogil:
         cdef Share share = share_lanes(team, self.net.lanes)
         cdef long n = self.net.n, kn = self.net.k * n, b, rows, above = 0
-        cdef bint opened = self.counters[OPEN], onward = any_pull(self.estimator, True)
+        cdef bint opened = self.counters[OPEN], onward = any_carries(self.estimator)
         cdef int l
-        if opened and any_pull(self.estimator, False):
+        if any_reads_record(self.estimator, opened):
             if share.team.rank == 0:
                 memcpy(self.pulled + share.first * kn, self.delta + share.first * kn, (share.last - share.first) * kn * sizeof(real))
             for l in range(self.net.depth):
@@ -184,7 +184,6 @@ cdef class Clock(Player):
         norm = sqrt(sum_of(chunks, self.partial, 3))
         clip = self.optimizer.clip_norm / norm if norm > self.optimizer.clip_norm else 1
         if team.rank == 0:
-            self.counters[PENDING] = 0
             self.counters[UPDATES if isfinite(norm) else SKIPPED] += 1
             self.optimizer.lr = rate
             self.optimizer.begin()

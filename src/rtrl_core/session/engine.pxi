@@ -26,7 +26,6 @@ def registry(kind):
 def random_signs(seed, step, lane, stage, Py_ssize_t count, int8_t[::1] out):
     """Fill out[count] with the signs that the engine uses."""
     cdef uint64_t key = signs_key(seed, step, lane, stage)
-    cdef real signs[64]
     cdef Py_ssize_t i, j
     cdef uint64_t word
     for i in range(0, count, 64):
@@ -55,13 +54,13 @@ cdef class Engine(Assembly):
         self.play(team, job)
         restore_denormals(mode)
 
-    def run(self, bint learn, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
+    def run(self, bint learn, bint begin, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
             const real[:, :, ::1] targets, const int8_t[:, ::1] resets, const double[::1] rates, double[::1] losses,
             double[::1] scored, double[:, :, ::1] similarity, real[:, :, ::1] outputs):
         """Learn from (or, with learn=False, score or predict on) some steps."""
         cdef Job job
         memset(&job, 0, sizeof(Job))
-        job.work = RUN if learn else EVALUATE
+        job.work, job.begin = RUN if learn else EVALUATE, begin
         job.steps = ids.shape[0] if ids is not None else x.shape[0]
         if job.steps == 0:
             return
@@ -85,6 +84,8 @@ cdef class Engine(Assembly):
             job.similarity = &similarity[0, 0, 0]
         if outputs is not None:
             job.outputs = &outputs[0, 0, 0]
+        if learn and self.optimizer is not None and rates is None:
+            raise ValueError("an optimizer needs learning rates")
         self.launch(&job)
 
     def advance(self, const int32_t[:, ::1] ids, const real[:, :, ::1] x):
@@ -146,29 +147,30 @@ cdef class Engine(Assembly):
 
     def counts(self):
         """What health() reports."""
-        capped = sum(self.estimator.counts[2 * b] for b in range(self.net.lanes))
-        dropped = sum(self.estimator.counts[2 * b + 1] for b in range(self.net.lanes))
         return {
             "steps": self.counters[CLOCK] + 1,
             "updates": self.counters[UPDATES],
-            "influence_capped": capped,
-            "influence_not_finite": dropped,
+            "influence_capped": self.guarded(self.estimator, 0),
+            "influence_not_finite": self.guarded(self.estimator, 1),
             "state_not_finite": self.counters[BAD_STATE],
             "loss_not_finite": self.counters[BAD_LOSS],
             "updates_skipped": self.counters[SKIPPED],
+            "shadows_capped": sum(self.guarded(shadow, 0) for shadow, _ in self.shadows),
+            "shadows_not_finite": sum(self.guarded(shadow, 1) for shadow, _ in self.shadows),
         }
 
-    def troubles(self):
-        """Events of counts() that a user should hear of, as one number."""
-        cdef int64_t total = self.counters[BAD_STATE] + self.counters[BAD_LOSS] + self.counters[SKIPPED]
+    cdef int64_t guarded(self, Estimator estimator, int what):
+        """How often a guard of the influence acted: 0 capped, 1 not finite."""
+        cdef int64_t total = 0
         cdef long b
-        for b in range(2 * self.net.lanes):
-            total += self.estimator.counts[b]
+        for b in range(self.net.lanes):
+            total += estimator.counts[2 * b + what]
         return total
+
+    def troubles(self):
+        """Whether anything happened that a user should hear of."""
+        counts = self.counts()
+        return any(count for name, count in counts.items() if name not in ("steps", "updates"))
 
     def steps(self):
         return self.counters[CLOCK] + 1
-
-    def pending(self):
-        """Steps since the last update."""
-        return self.counters[PENDING]

@@ -4,13 +4,12 @@ cdef enum:
     CHUNK = 2048                     # parameters per piece of an update; a partial norm belongs to each
     # counters[...]
     CLOCK = 0                        # index of the current time step, -1 before the first
-    PENDING = 1                      # steps since the last update
-    OPEN = 2                         # the current step was not yet observed by fresh estimators
-    SKIPPED = 3                      # updates skipped because the gradient was not finite
-    BAD_LOSS = 4                     # lane losses that were not finite
-    BAD_STATE = 5                    # lane states that were not finite, and were reset
-    UPDATES = 6
-    COUNTERS = 7
+    OPEN = 1                         # the current step was not yet observed by fresh estimators
+    SKIPPED = 2                      # updates skipped because the gradient was not finite
+    BAD_LOSS = 3                     # lane losses that were not finite
+    BAD_STATE = 4                    # lane states that were not finite, and were reset
+    UPDATES = 5
+    COUNTERS = 6
     FLOPS_PER_THREAD = 5000000       # a thread that has less to do in a step costs more than it brings
 
 cdef enum Work:
@@ -19,6 +18,7 @@ cdef enum Work:
 cdef struct Job:
     Work work
     long steps
+    bint begin                       # a trial starts from a copy of the live state
     const int32_t *ids               # [steps, lanes] or NULL
     const real *x                    # [steps, lanes, inputs] or NULL
     const int32_t *labels            # [steps, lanes] or NULL
@@ -46,11 +46,22 @@ cdef void clear_all(Estimator estimator, long lane) noexcept nogil:
         clear_all(estimator.next, lane)
 
 
-cdef bint any_pull(Estimator estimator, bint carries) noexcept nogil:
-    """Is any estimator of the chain fresh (and does it carry an influence)?"""
-    if estimator.fresh and (estimator.carries or not carries):
+cdef bint reads_record(Estimator estimator, bint opened) noexcept nogil:
+    """Is delta credited through the current record?  An estimator that carries nothing knows no other, also when it is over."""
+    return estimator.fresh and (opened or not estimator.carries)
+
+
+cdef bint any_reads_record(Estimator estimator, bint opened) noexcept nogil:
+    if reads_record(estimator, opened):
         return True
-    return estimator.next is not None and any_pull(estimator.next, carries)
+    return estimator.next is not None and any_reads_record(estimator.next, opened)
+
+
+cdef bint any_carries(Estimator estimator) noexcept nogil:
+    """Does any fresh estimator of the chain want delta of the step before?"""
+    if estimator.fresh and estimator.carries:
+        return True
+    return estimator.next is not None and any_carries(estimator.next)
 
 
 cdef void credit_all(Estimator estimator, Team team, bint opened, const real *y, const real *delta, const real *pulled) noexcept nogil:
@@ -58,7 +69,7 @@ cdef void credit_all(Estimator estimator, Team team, bint opened, const real *y,
     cdef Stage *stage
     cdef long above = 0
     cdef int l
-    if opened and estimator.fresh:
+    if reads_record(estimator, opened):
         for l in range(estimator.net.depth):
             stage = &estimator.net.stages[l]
             credit_outer(stage, &estimator.net.records[l], estimator.net.lanes, y + above, estimator.gradient + stage.offset,

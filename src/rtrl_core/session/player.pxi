@@ -50,6 +50,7 @@ cdef class Player:
     cdef void clear(self, long lane) noexcept nogil:
         cdef long kn = self.net.k * self.net.n
         memset(self.live.s + lane * kn, 0, kn * sizeof(real))
+        self.void_record(lane)
         clear_all(self.estimator, lane)
 
     cdef void forward(self, Team team, Stream *stream) noexcept nogil:
@@ -76,9 +77,15 @@ cdef class Player:
 
     cdef void drop(self, long lane) noexcept nogil:
         """A lane whose state is not finite starts afresh, and its step counts for nothing."""
-        cdef Stage *stage
         cdef int l
         self.clear(lane)
+        for l in range(self.net.depth):      # what entered the later stages is not finite either
+            memset(self.net.records[l].h + lane * self.net.n, 0, self.net.n * sizeof(real))
+
+    cdef void void_record(self, long lane) noexcept nogil:
+        """The current record of a lane says nothing any more: H = 0 and F = 0."""
+        cdef Stage *stage
+        cdef int l
         for l in range(self.net.depth):
             stage = &self.net.stages[l]
             memset(self.net.records[l].D + lane * stage.k * stage.rows, 0, stage.k * stage.rows * sizeof(real))
@@ -126,7 +133,6 @@ cdef class Player:
         cdef long b
         for b in range(self.net.lanes):
             if stream.learns:
-                self.counters[BAD_STATE] += stream.bad[b]
                 self.counters[BAD_LOSS] += self.loss[b] == INFINITY
             if self.loss[b] == self.loss[b]:
                 total += self.loss[b]
@@ -139,7 +145,7 @@ cdef class Player:
         """One step of evaluate or predict on a copy of the state."""
         cdef long b, lanes = self.net.lanes, kn = self.net.k * self.net.n
         for b in range(team_first(team, lanes), team_last(team, lanes)):
-            if t == 0:
+            if t == 0 and job.begin:
                 memcpy(self.trial_stream.s + b * kn, self.live.s + b * kn, kn * sizeof(real))
             if job.resets is not NULL and job.resets[t * lanes + b]:
                 memset(self.trial_stream.s + b * kn, 0, kn * sizeof(real))
