@@ -8,7 +8,7 @@ import rtrl
 
 
 @pytest.mark.parametrize(
-    "name", ["network", "estimator", "optimizer", "batch_size", "seed", "update_every", "influence_cap", "x"]
+    "name", ["network", "estimator", "optimizer", "batch_size", "seed", "update_every", "shadows", "x"]
 )
 def test_attributes_of_a_session_are_fixed(name):
     ran, twin = (session(rtrl.RNN(4), rtrl.RTRL(), rtrl.SGD(0.1), batch_size=3) for _ in range(2))
