@@ -43,6 +43,7 @@ class Driver(Sealed):
         readout_at = places.pop("readout.weight", (network._flat.size, 0))
         self._shadows = []
         self._warned = False
+        network.drop_missing()
         self._readout = network.compiled_readout()
         self._engine = rtrl_core.core(dtype).Engine(
             network.compiled_cell(),

@@ -19,7 +19,7 @@ def save(session, path):
         "shadows": [_files.pack(shadow.estimator) for shadow in session.shadows],
         "dense": any(name.startswith("dense.") for name in session._arrays),
     }
-    arrays = {f"weights/{name}": view for name, view in session.network.parameters().items()}
+    arrays = {f"weights/{name}": view for name, view in session.network.arrays().items()}
     arrays |= {f"block/{name}": block for name, block in session._arrays.items()}
     _files.write(path, "session", description, arrays)
 

@@ -1,14 +1,16 @@
 """A network: a cell, a readout, and their weights."""
 
 import threading
+from collections.abc import Mapping
 from os import PathLike
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import rtrl_core
-from rtrl import _files
+from rtrl import _files, masks
 from rtrl._sealed import Sealed
-from rtrl._spec import choice, integer, non_negative
+from rtrl._spec import choice, integer, non_negative, optional
 from rtrl.cells import Cell
 from rtrl.readouts import Readout
 from rtrl_core.memory import check_memory
@@ -36,6 +38,12 @@ class Network(Sealed):
     weight_std : float or None
         None: weights uniform in +-1/sqrt(hidden), as PyTorch does.  A number: normal with this standard
         deviation, biases included (0.01 is what KF-RTRL's and OK's experiments use).
+    sparsity : float or None
+        Share of the cell's weights that do not exist, in [0, 1): every unit keeps the same number of random recurrent columns
+        and inputs (at least one of each), the same in all of its maps, and its biases.
+    mask : dict of str to array of bool, array of bool, or None
+        Instead of `sparsity`: which weights exist, "cell.<stage>.weight" [r*n, m]; for a cell of one stage the array alone will
+        do.  The others are 0 and stay 0.
 
     Raises
     ------
@@ -53,6 +61,8 @@ class Network(Sealed):
         dtype: str = "float32",
         seed: int = 0,
         weight_std: float | None = None,
+        sparsity: float | None = None,
+        mask: Mapping[str, ArrayLike] | ArrayLike | None = None,
     ):
         if not isinstance(cell, Cell):
             raise TypeError(f"cell must be a cell such as rtrl.RNN(32); got {cell!r}")
@@ -65,14 +75,13 @@ class Network(Sealed):
             dtype = np.dtype(dtype).name
         self.dtype = np.dtype(choice("float32", "float64")("dtype", dtype))
         seed = integer("seed", seed, least=0, most=2**64 - 1)
-        if weight_std is not None:
-            weight_std = non_negative("weight_std", weight_std)
-        self._arrange()
+        weight_std = optional(non_negative)("weight_std", weight_std)
+        self._arrange(sparsity, mask, seed)
         self._initialise(np.random.default_rng(seed), weight_std)
         self._lock = threading.Lock()
         self._seal()
 
-    def _arrange(self):
+    def _arrange(self, sparsity, mask, seed):
         """Lay all parameters out in one flat array, a row of weights on whole cache lines."""
         core = self.compiled_cell()
         units = _ALIGN // self.dtype.itemsize
@@ -90,19 +99,28 @@ class Network(Sealed):
         count = -(-end // chunk) * chunk
         check_memory(count * self.dtype.itemsize, {"weights": count * self.dtype.itemsize})
         self._flat = _aligned(count, self.dtype)
+        cells = {name: shape for name, shape in self._shapes.items() if name != "readout.weight"}
+        self._given = masks.wanted(sparsity, mask, cells, core.n, self.inputs, seed)
         self._holes = self._mask(core)
 
     def _mask(self, core):
-        """Flat array with 0 where the cell has no weight, or None."""
+        """Flat array with 0 where there is no weight, or None."""
         blocks = core.holes(self.inputs)
-        if not blocks:
+        if not blocks and self._given is None:
             return None
         mask = _aligned(self._flat.size, self.dtype)
         mask[:] = 1
+        for name, exists in (self._given or {}).items():
+            self._view(mask, name)[...] = exists
         first = self._view(mask, "cell.0.weight")
         for a, start, stop in blocks:
             first[a * core.n : (a + 1) * core.n, start:stop] = 0
         return mask
+
+    def drop_missing(self) -> None:
+        """Set weights that do not exist back to 0, should something have been written there."""
+        if self._holes is not None:
+            self._flat[self._holes == 0] = 0
 
     def _initialise(self, generator, weight_std):
         bound = 1 / np.sqrt(self.cell.hidden)
@@ -111,8 +129,7 @@ class Network(Sealed):
                 view[...] = generator.uniform(-bound, bound, view.shape)
             else:
                 view[...] = generator.normal(0, weight_std, view.shape)
-        if self._holes is not None:
-            self._flat *= self._holes
+        self.drop_missing()
 
     def compiled_cell(self):
         """The cell as an object of the compiled core."""
@@ -138,14 +155,32 @@ class Network(Sealed):
         """
         return {name: self._view(self._flat, name) for name in self._shapes}
 
+    def masks(self) -> dict[str, np.ndarray]:
+        """Which weights exist, boolean arrays by name like `parameters`; the others are 0 and stay 0."""
+        return {
+            name: np.ones(shape, bool) if self._holes is None else self._view(self._holes, name) != 0
+            for name, shape in self._shapes.items()
+        }
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether some unit does not read some other through any of its maps (see SnAp)."""
+        n = self.cell.hidden
+        return self._given is not None and any(
+            not mask[:, :n].reshape(-1, n, n).any(0).all() for name, mask in self.masks().items() if name != "readout.weight"
+        )
+
     @property
     def parameter_count(self) -> int:
-        """Number of weights, without those that the cell does not have."""
-        count = sum(rows * columns for rows, columns in self._shapes.values())
-        return count if self._holes is None else count - int((self._view(self._holes, "cell.0.weight") == 0).sum())
+        """Number of weights that exist."""
+        return sum(int(mask.sum()) for mask in self.masks().values())
+
+    def arrays(self):
+        """Everything that `describe` leaves out, by name: the parameters, and the mask that was asked for ("mask/...")."""
+        return self.parameters() | {f"mask/{name}": mask for name, mask in (self._given or {}).items()}
 
     def describe(self):
-        """What is needed to make this network again, weights apart, as plain data."""
+        """What is needed to make this network again, `arrays` apart, as plain data."""
         return {
             "cell": _files.pack(self.cell),
             "inputs": self.inputs,
@@ -154,20 +189,23 @@ class Network(Sealed):
         }
 
     @classmethod
-    def from_description(cls, description, weights):
-        """The network of `describe` with the given parameters.
+    def from_description(cls, description, arrays):
+        """The network of `describe` with the given `arrays`.
 
         Raises
         ------
         ValueError
-            If the weights are not those of this network.
+            If they are not those of this network.
         """
+        mask = {name.removeprefix("mask/"): value for name, value in arrays.items() if name.startswith("mask/")}
+        weights = {name: value for name, value in arrays.items() if not name.startswith("mask/")}
         network = cls(
             _files.unpack(description["cell"]),
             description["inputs"],
             None if description["readout"] is None else _files.unpack(description["readout"]),
             description["dtype"],
             weight_std=0,
+            mask=mask or None,
         )
         views = network.parameters()
         if set(weights) != set(views):
@@ -177,11 +215,12 @@ class Network(Sealed):
                 got = f"{weights[name].dtype} of shape {weights[name].shape}"
                 raise ValueError(f"{name} must be {view.dtype} of shape {view.shape}; got {got}")
             view[...] = weights[name]
+        network.drop_missing()
         return network
 
     def save(self, path: str | PathLike) -> None:
         """Write the network to a file; an existing file is replaced only by a complete one."""
-        _files.write(path, "network", {"network": self.describe()}, self.parameters())
+        _files.write(path, "network", {"network": self.describe()}, self.arrays())
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Network":
@@ -199,10 +238,14 @@ class Network(Sealed):
             return cls.from_description(description["network"], arrays)
 
     def __reduce__(self):
-        return Network.from_description, (self.describe(), {name: view.copy() for name, view in self.parameters().items()})
+        return Network.from_description, (self.describe(), {name: view.copy() for name, view in self.arrays().items()})
 
     def __repr__(self):
-        return f"Network({self.cell!r}, inputs={self.inputs}, readout={self.readout!r}, dtype={self.dtype.name!r})"
+        masked = ""
+        if self._given is not None:
+            existing = sum(int(mask.sum()) for mask in self._given.values())
+            masked = f", mask=<{existing} of {sum(mask.size for mask in self._given.values())}>"
+        return f"Network({self.cell!r}, inputs={self.inputs}, readout={self.readout!r}, dtype={self.dtype.name!r}{masked})"
 
 
 def _aligned(count, dtype):

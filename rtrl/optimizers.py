@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import rtrl_core
-from rtrl._spec import Spec, decay, flag, made_spec, non_negative, option, optional, positive, rate
+from rtrl._spec import Spec, choice, decay, flag, fraction, integer, made_spec, non_negative, option, optional, positive, rate
 
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop"]
+__all__ = ["SGD", "Adam", "Kalman", "Optimizer", "RMSprop"]
 
 
 def _betas(name, value):
@@ -21,6 +21,19 @@ def _betas(name, value):
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be two numbers; got {value!r}") from None
     return decay(f"{name}[0]", first), decay(f"{name}[1]", second)
+
+
+def _prior(name, value):
+    if positive(name, value) < 1e-30:
+        raise ValueError(f"{name} must be at least 1e-30, or its inverse would leave float32; got {value!r}")
+    return float(value)
+
+
+_below_one = decay  # an option of Kalman has the name of this check
+
+
+def _count(name, value):
+    return integer(name, value, least=0)
 
 
 class Optimizer(Spec):
@@ -34,6 +47,9 @@ class Optimizer(Spec):
             raise ValueError(f"eps must be at least {np.finfo(dtype).tiny:.3g} in {dtype}; got {options['eps']!r}")
         del options["lr"]
         return rtrl_core.core(dtype).registry(self._family)[type(self).__name__](**options)
+
+    def check(self, network):
+        """Refuse a network that this optimizer cannot serve, before anything is allocated."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -114,6 +130,53 @@ class Adam(Optimizer):
     eps: float = option(positive, 1e-8)
     weight_decay: float = option(non_negative, 0.0)
     clip_norm: float | None = option(optional(positive), None)
+
+
+@dataclass(frozen=True)
+class Kalman(Optimizer):
+    """A Kalman-like filter: natural gradient in a running Fisher information (Ollivier 2018, arXiv:1703.00209).
+
+    J <- (1 - gamma) J + gamma F, w <- w - eta (J + prior)^-1 g with gamma = max(decay, 1/t), t observations so far.
+    Its metric also serves `NoBackTrack(metric="kalman")`.  A step without any target changes nothing.
+
+    Parameters
+    ----------
+    lr : float or callable
+        Learning rate, or a function of the time step; 3e-4 with a loss at every step, 3e-3 with rare ones.
+    metric : {"diagonal", "quasi-diagonal"}
+        What is kept of J: its diagonal (2 numbers a weight), or also the products of each weight with its bias
+        (4 numbers), which makes learning independent of where the inputs and units have their 0.
+    fisher : {"outer", "exact"}
+        F: the outer product of the gradient, or its mean over the targets that the model expects, which is less noisy
+        and costs one credit per lane and output at every step (needs a readout; gradients given to `apply` count as
+        "outer").  With several lanes "outer" has the outer product of their mean, "exact" the mean over lanes.
+    decay : float
+        Smallest gamma, in (0, 1].  Slow against the memory of the net, or the direction is biased.
+    prior : float
+        Added to the diagonal of J; 1e-3 (outer), 1e-4 to 1e-3 (exact).
+    floor : float
+        Smallest Schur complement of the quasi-diagonal metric, relative to the diagonal, in [0, 1).
+    trust : float or None
+        Largest length of a step in the metric J; longer ones are shortened.
+    warm_up : int
+        Observations that teach J before the weights begin to move.
+    clip_norm : float or None
+        Largest norm of the whole gradient, before J takes it in ("exact" is not clipped).
+    """
+
+    lr: float | Callable[[int], float] = option(rate)
+    metric: str = option(choice("diagonal", "quasi-diagonal"), "diagonal")
+    fisher: str = option(choice("outer", "exact"), "outer")
+    decay: float = option(fraction, 1e-3)
+    prior: float = option(_prior, 1e-3)
+    floor: float = option(_below_one, 0.1)
+    trust: float | None = option(optional(positive), 0.3)
+    warm_up: int = option(_count, 100)
+    clip_norm: float | None = option(optional(positive), None)
+
+    def check(self, network):
+        if self.fisher == "exact" and not getattr(network.compiled_readout(), "has_factors", False):
+            raise ValueError(f'Kalman(fisher="exact") needs a readout whose Fisher information is known; got {network.readout!r}')
 
 
 def __getattr__(name):

@@ -50,7 +50,7 @@ class Session(View):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of its kind.
+        If an argument is not of its kind, or the parts do not fit together.
     MemoryError
         If the session does not fit; nothing is allocated then, and the message says how much is needed for what.
     """
@@ -74,6 +74,9 @@ class Session(View):
             raise TypeError(f"estimator must be an estimator such as rtrl.KFRTRL(); got {estimator!r}")
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be an optimizer such as rtrl.Adam(1e-3), or None; got {optimizer!r}")
+        estimator.check(network)
+        if optimizer is not None:
+            optimizer.check(network)
         self.network, self.estimator, self.optimizer = network, estimator, optimizer
         self.batch_size = integer("batch_size", batch_size)
         self.seed = integer("seed", seed, least=0, most=2**64 - 1)
@@ -188,6 +191,7 @@ class Session(View):
                 raise RuntimeError("apply needs an optimizer: pass one to Session")
             checked = _arguments.gradients(self.network, gradients)
             rate = self._rate(max(0, self.steps - 1))
+            self._engine.close()
             flat = self._arrays["estimator.gradient"]
             credited = flat.copy()
             flat[:] = 0
@@ -212,6 +216,7 @@ class Session(View):
         """
         if not isinstance(estimator, Estimator):
             raise TypeError(f"estimator must be an estimator such as rtrl.RTRL(); got {estimator!r}")
+        estimator.check(self.network)
         with self._alone():
             self._engine.shadow(estimator._compiled(self.network.dtype.name), self.influence_cap)
             self._arrays = self._blocks()

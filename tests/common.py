@@ -32,6 +32,19 @@ ESTIMATORS = {
     "immediate": rtrl.Immediate(),
     "tbptt block": rtrl.TBPTT(4),
     "tbptt sliding": rtrl.TBPTT(3, sliding=True),
+    "uoro 3": rtrl.UORO(3),
+    "nobacktrack": rtrl.NoBackTrack(),
+    "nobacktrack eager": rtrl.NoBackTrack(fresh=False),
+    "kfrtrl 2": rtrl.KFRTRL(average=2),
+    "reversed": rtrl.ReversedKFRTRL(),
+    "ok": rtrl.OK(2),
+    "ok eager": rtrl.OK(3, fresh=False),
+    "block ok": rtrl.BlockOK(2, 3),
+    "snap": rtrl.SnAp(),
+    "snap fresh": rtrl.SnAp(fresh=True),
+    "rflo": rtrl.RFLO(),
+    "kernl": rtrl.KeRNL(0.03, 0.01),
+    "dni": rtrl.DNI(0.03),
 }
 READOUTS = {"softmax": rtrl.Softmax(OUTPUTS), "linear": rtrl.Linear(OUTPUTS), "bernoulli": rtrl.Bernoulli(OUTPUTS)}
 OPTIMIZERS = {
@@ -39,6 +52,7 @@ OPTIMIZERS = {
     "momentum": rtrl.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.01, clip_norm=0.5),
     "rmsprop": rtrl.RMSprop(0.01),
     "adam": rtrl.Adam(0.01, clip_norm=1.0),
+    "kalman": rtrl.Kalman(0.01, "quasi-diagonal", warm_up=2),
 }
 
 NO_TROUBLE = dict.fromkeys(
@@ -118,6 +132,7 @@ def reference_twin(of):
         of.batch_size,
         of.seed,
         of.update_every,
+        masks=[mask for name, mask in net.masks().items() if name != "readout.weight"],
     )
 
 

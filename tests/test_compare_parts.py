@@ -60,7 +60,7 @@ def test_lists_split_outside_parentheses_and_drop_repetitions():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Nonsense", "no estimator 'Nonsense'; there are Immediate, KFRTRL, RTRL, TBPTT, UORO"),
+        ("Nonsense", "no estimator 'Nonsense'; there are BlockOK, DNI, Immediate, KeRNL, KFRTRL, NoBackTrack, OK"),
         ("Estimator", "no estimator 'Estimator'"),
         ("RNN(3)", "no estimator 'RNN'"),
         ("dataclass", "no estimator 'dataclass'"),

@@ -15,25 +15,56 @@ def capped(make, cap, counted):
 
     class Capped(make.func):
         def observe(self, records, signs):
-            for stage, record in enumerate(records):
-                H = reference.jacobian(record)
-                for block in range(len(records)):
-                    self.carry(block, H, stage == block)
-                if isinstance(self, reference.RTRL):
-                    self.G[stage] = self.G[stage] + reference.immediate(record)
-                else:
-                    count = 2 if isinstance(self, reference.KFRTRL) else len(H)
-                    chosen = signs(stage, count).astype(float)
-                    self.reduce(stage, record, *(chosen if count == 2 and isinstance(self, reference.KFRTRL) else [chosen]))
+            if isinstance(self, reference.OK):
+                super().observe(records, signs)
+            elif isinstance(self, reference.UORO):
+                self.observe_pairs(records, signs)
+            else:
+                self.observe_products(records, signs)
 
-        def carry(self, block, H, own):
-            name, other = {"RTRL": ("G", None), "KFRTRL": ("A", "u"), "UORO": ("v", "w")}[make.func.__name__]
-            moved = np.tensordot(H, getattr(self, name)[block], 1)
-            norm = np.linalg.norm(moved) * (1 if other is None else np.linalg.norm(getattr(self, other)[block]))
-            if norm > cap and (own or name != "v"):
-                moved = moved * (cap / norm)
+        def observe_pairs(self, records, signs):
+            """Each v (x) w is looked at once a step, when its own stage has moved it."""
+            self.steps += 1
+            closes = self.steps % self.horizon == 0
+            for stage, record in enumerate(records):
+                self.v = [reference.push(record, v) for v in self.v]
+                self.limit("v", "w", stage)
+                if closes:
+                    self.reduce(stage, record, signs(stage, record.k * record.n).astype(float))
+                self.window = [] if closes and stage == len(records) - 1 else [*self.window, (stage, record)]
+
+        def observe_products(self, records, signs):
+            """Each block is looked at whenever a stage has moved it."""
+            name, other = {"RTRL": ("G", None), "KFRTRL": ("A", "u"), "ReversedKFRTRL": ("B", "a")}[make.func.__name__]
+            for stage, record in enumerate(records):
+                moved = getattr(self, name)
+                for block in range(len(moved)):
+                    moved[block] = np.tensordot(reference.jacobian(record), moved[block], 1)
+                    self.limit(name, other, block)
+                if name == "G":
+                    self.G[stage] = self.G[stage] + reference.immediate(record)
+                elif name == "A":
+                    for pair, chosen in enumerate(signs(stage, 2 * self.average).astype(float).reshape(-1, 2)):
+                        self.reduce(pair * len(records) + stage, record, *chosen)
+                else:
+                    self.reduce(stage, record, signs(stage, record.r * record.n).astype(float))
+
+        def limit(self, name, other, block):
+            moved = getattr(self, name)
+            norm = np.linalg.norm(moved[block]) * (1 if other is None else np.linalg.norm(getattr(self, other)[block]))
+            if norm > cap:
+                moved[block] = moved[block] * (cap / norm)
                 counted.append(block)
-            getattr(self, name)[block] = moved
+
+        def reduce(self, stage, *arguments):
+            if isinstance(self, reference.OK):  # looked at as the sum of all terms, before they become fewer
+                u, A, *arguments = arguments
+                norm = np.linalg.norm(np.einsum("ixp,iq->xpq", A, u))
+                if norm > cap:
+                    A = A * (cap / norm)
+                    counted.append(stage)
+                arguments = (u, A, *arguments)
+            super().reduce(stage, *arguments)
 
     return lambda: Capped(**make.keywords)
 

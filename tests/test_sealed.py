@@ -7,9 +7,7 @@ from common import INPUTS, assert_same_bits, flat, session, stream
 import rtrl
 
 
-@pytest.mark.parametrize(
-    "name", ["network", "estimator", "optimizer", "batch_size", "seed", "update_every", "shadows", "x"]
-)
+@pytest.mark.parametrize("name", ["network", "estimator", "optimizer", "batch_size", "seed", "update_every", "shadows", "x"])
 def test_attributes_of_a_session_are_fixed(name):
     ran, twin = (session(rtrl.RNN(4), rtrl.RTRL(), rtrl.SGD(0.1), batch_size=3) for _ in range(2))
     with pytest.raises(AttributeError, match=f"{name} is fixed"):

@@ -22,7 +22,7 @@ def parse(text, base):
     ValueError
         If there is no such spec, or it does not take these options; the message says why.
     """
-    family = importlib.import_module(base.__module__)
+    family = importlib.import_module(f"rtrl.{base._family}")
     try:
         node = ast.parse(text.strip(), mode="eval").body
         call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])

@@ -9,8 +9,8 @@ For the stages l = 1 .. L of a time step, in order, with one influence block per
 A fresh estimator is credited before it observes the step; the last step is then free of noise. All state starts
 at 0 and returns to 0 when the lane is reset. `balance(a, b)` = sqrt(a/b) makes the two terms of a noise equal.
 
-Cost per stage and lane, flops / numbers kept: RTRL 2 k n^2 rnm / k n rnm; UORO 2 r n^2 + 4 rnm / rnm;
-KF-RTRL 2 r n^3 / r k n^2; Immediate 2 rnm / 0. (This file forms what reads best and may cost more.)
+Cost per stage and lane, flops / numbers kept: RTRL 2 k n^2 rnm / k n rnm; UORO 2 r n^2 + 4 rnm / rnm, and a tape of
+horizon - 1 records; KF-RTRL 2 r n^3 / r k n^2, times `average`; Immediate 2 rnm / 0. (This file forms what reads best.)
 Sources: RTRL Williams & Zipser 1989, doi:10.1162/neco.1989.1.2.270; UORO Tallec & Ollivier 2017, arXiv:1702.05043;
 KF-RTRL Mujika, Meier & Steger 2018, arXiv:1805.10842; TBPTT Williams & Peng 1990, doi:10.1162/neco.1990.2.4.490.
 """
@@ -20,7 +20,7 @@ from math import sqrt
 import numpy as np
 from numpy.linalg import norm
 
-from .records import backward, dense_D, immediate, jacobian, pull_to_maps, push
+from .records import backward, dense_D, immediate, immediate_gradient, jacobian, pull, push
 
 
 def balance(a, b):
@@ -39,9 +39,15 @@ class Estimator:
     ----------
     fresh : bool
         True: `feedback` comes before `observe` of the same step; False: after it.
+    masks : list of ndarray of bool [rn, m], or None
+        Which weights exist; None: all.
+    metrics : list of Metric, or None
+        Metrics of the weights that the optimizer keeps, one a stage.
     """
 
     fresh = True
+    masks = None
+    metrics = None
 
     def begin(self, shapes):
         """Set up for stages with the given shapes (k*n, r*n, m), with all state and the gradient 0."""
@@ -65,12 +71,20 @@ class Estimator:
         """Dense G~ for every stage, list of [kn, rn, m]; for small nets."""
         raise NotImplementedError
 
+    def redirect(self, seed, error, delta):
+        """The credit delta [n] of the hidden units for an error [outputs] of the readout; random feedback replaces it."""
+        return delta
+
     def feedback(self, records, delta):
         """Add the gradient of the loss of this time step, whose derivative by the state is delta [kn]."""
-        if self.fresh:
-            gradients, delta = backward(records, delta)
-            self.add(gradients)
-        self.add(self.credit(delta))
+        self.add(self.answer(records, delta))
+
+    def answer(self, records, delta):
+        """What `feedback` adds, list of [rn, m]."""
+        if not self.fresh:
+            return self.credit(delta)
+        gradients, delta = backward(records, delta)
+        return [now + earlier for now, earlier in zip(gradients, self.credit(delta))]
 
     def add(self, gradients):
         self.total = [total + gradient for total, gradient in zip(self.total, gradients)]
@@ -105,74 +119,110 @@ class RTRL(Estimator):
 
 
 class UORO(Estimator):
-    """Unbiased online recurrent optimization: G ~ v (x) w, a product of random vectors.
+    """Unbiased online recurrent optimization: G~ ~ v (x) w, a product of random vectors.
 
     v <- rho0 H v + rho1 nu ,           rho0 = balance(|w|, |Hv|)          nu [kn] signs, entry c*n + i
     w <- w / rho0 + (nu F) / rho1 ,     rho1 = balance(|nu F|, |nu|)       nu F = (nu D) (x) h_hat
+
+    With memory `horizon` this comes at every horizon-th step only, H and F being those of the window since the last
+    time: nu F is swept back through its records. In between v <- H v, and G~ = v (x) w + what the window adds exactly.
     """
 
-    def __init__(self, *, fresh=True):
+    def __init__(self, horizon=1, *, fresh=True):
+        self.horizon = horizon
         self.fresh = fresh
 
+    def begin(self, shapes):
+        self.steps = 0
+        super().begin(shapes)
+
     def reset(self):
+        # Windows end at the same steps for all lanes, whenever they were reset.
+        self.window = []
         self.v = [np.zeros(kn) for kn, _, _ in self.shapes]
         self.w = [np.zeros((rn, m)) for _, rn, m in self.shapes]
 
     def observe(self, records, signs):
+        self.steps += 1
+        closes = self.steps % self.horizon == 0
         for stage, record in enumerate(records):
             self.v = [push(record, v) for v in self.v]
-            self.reduce(stage, record, signs(stage, record.k * record.n).astype(float))
+            if closes:
+                self.reduce(stage, record, signs(stage, record.k * record.n).astype(float))
+            self.window.append((stage, record))
+        if closes:
+            self.window = []
 
     def reduce(self, stage, record, nu):
-        v, w = self.v[stage], self.w[stage]
-        nu_D = pull_to_maps(record, nu).ravel()
-        rho0, inverse0 = balance(norm(w), norm(v))
-        rho1, inverse1 = balance(norm(nu_D) * norm(record.h_hat), norm(nu))
-        self.v[stage] = rho0 * v + rho1 * nu
-        self.w[stage] = inverse0 * w + inverse1 * np.outer(nu_D, record.h_hat)
+        rho0, inverse0 = balance(norm(self.w[stage]), norm(self.v[stage]))
+        column, matrix = self.new_product(stage, record, nu)
+        self.v[stage] = rho0 * self.v[stage] + column
+        self.w[stage] = inverse0 * self.w[stage] + matrix
+
+    def new_product(self, stage, record, nu):
+        """The product [kn], [rn, m] that stands for F of the window, of which `record` is the end."""
+        nu_F = self.swept([*self.window, (stage, record)], nu)[stage]
+        rho1, inverse1 = balance(norm(nu_F), norm(nu))
+        return rho1 * nu, inverse1 * nu_F
+
+    def swept(self, window, delta):
+        """delta times the exact influence of some stages and their records, in their order: list of [rn, m]."""
+        totals = [np.zeros((rn, m)) for _, rn, m in self.shapes]
+        for stage, record in reversed(window):
+            totals[stage] += immediate_gradient(record, delta)
+            delta = pull(record, delta)
+        return totals
 
     def credit(self, delta):
-        return [(delta @ v) * w for v, w in zip(self.v, self.w)]
+        return [(delta @ v) * w + exact for v, w, exact in zip(self.v, self.w, self.swept(self.window, delta))]
 
     def influence(self):
-        return [np.multiply.outer(v, w) for v, w in zip(self.v, self.w)]
+        return [np.stack(rows) for rows in zip(*(self.credit(row) for row in np.eye(self.shapes[0][0])))]
 
 
 class KFRTRL(Estimator):
     """Kronecker-factored RTRL: G ~ u (x) A, that is G~[i, p, q] = A[i, p] u[q].
 
-        A' = H A
-        u <- c1 p1 u + c2 p2 h_hat ,     p1 = balance(|A'|, |u|)          c1, c2 signs
-        A <- c1 A' / p1 + c2 D / p2 ,    p2 = balance(|D|, |h_hat|)       D as a matrix [kn, rn]
+    A' = H A
+    u <- c1 p1 u + c2 p2 h_hat ,     p1 = balance(|A'|, |u|)          c1, c2 signs
+    A <- c1 A' / p1 + c2 D / p2 ,    p2 = balance(|D|, |h_hat|)       D as a matrix [kn, rn]
 
-    The norms are Frobenius norms and take no notice of a mask.
+    The norms are Frobenius norms and take no notice of a mask. `average` such pairs with signs of their own, pair i
+    with signs 2i and 2i + 1, give the mean of what each gives; pair i of a stage is block i * stages + stage.
     """
 
-    def __init__(self, *, fresh=True):
+    def __init__(self, *, average=1, fresh=True):
+        self.average = average
         self.fresh = fresh
 
     def reset(self):
-        self.u = [np.zeros(m) for _, _, m in self.shapes]
-        self.A = [np.zeros((kn, rn)) for kn, rn, _ in self.shapes]
+        self.u = [np.zeros(m) for _, _, m in self.shapes * self.average]
+        self.A = [np.zeros((kn, rn)) for kn, rn, _ in self.shapes * self.average]
 
     def observe(self, records, signs):
         for stage, record in enumerate(records):
             H = jacobian(record)
             self.A = [H @ A for A in self.A]
-            self.reduce(stage, record, *signs(stage, 2).astype(float))
+            for pair, c in enumerate(signs(stage, 2 * self.average).astype(float).reshape(-1, 2)):
+                self.reduce(pair * len(records) + stage, record, *c)
 
-    def reduce(self, stage, record, c1, c2):
-        u, A, D, h_hat = self.u[stage], self.A[stage], dense_D(record), record.h_hat
+    def reduce(self, block, record, c1, c2):
+        u, A, D, h_hat = self.u[block], self.A[block], dense_D(record), record.h_hat
         p1, inverse1 = balance(norm(A), norm(u))
         p2, inverse2 = balance(norm(D), norm(h_hat))
-        self.u[stage] = c1 * p1 * u + c2 * p2 * h_hat
-        self.A[stage] = c1 * inverse1 * A + c2 * inverse2 * D
+        self.u[block] = c1 * p1 * u + c2 * p2 * h_hat
+        self.A[block] = c1 * inverse1 * A + c2 * inverse2 * D
 
     def credit(self, delta):
-        return [np.outer(delta @ A, u) for u, A in zip(self.u, self.A)]
+        return self.mean([np.outer(delta @ A, u) for u, A in zip(self.u, self.A)])
 
     def influence(self):
-        return [np.multiply.outer(A, u) for u, A in zip(self.u, self.A)]
+        return self.mean([np.multiply.outer(A, u) for u, A in zip(self.u, self.A)])
+
+    def mean(self, blocks):
+        """The mean over the pairs of every stage."""
+        stages = len(self.shapes)
+        return [sum(blocks[stage::stages]) / self.average for stage in range(stages)]
 
 
 class Immediate(Estimator):

@@ -39,6 +39,8 @@ class Learner:
         Number of lanes B.
     seed : int
         Of the random signs.
+    masks : list of ndarray of bool [r*n, m], optional
+        Which weights of the stages exist, beside what the cell says. None: all.
     update_every : int, optional
         Steps per update. None: the horizon for block TBPTT, otherwise 1.
 
@@ -70,14 +72,17 @@ class Learner:
         batch_size=1,
         seed=0,
         update_every=None,
+        masks=None,
     ):
         self.cell = cell
         self.weights = [np.array(W, dtype=float) for W in weights]
         self.inputs = self.weights[0].shape[1] - cell.n - 1
         self.masks = [cell.mask(stage, self.inputs) for stage in range(cell.stages)]
+        if masks is not None:
+            self.masks = [own & given for own, given in zip(self.masks, masks)]
         for stage, (W, mask) in enumerate(zip(self.weights, self.masks)):
             if np.any(W[~mask] != 0):
-                raise ValueError(f"weights[{stage}] must be 0 where cell.mask({stage}, {self.inputs}) is False")
+                raise ValueError(f"weights[{stage}] must be 0 where masks or cell.mask({stage}, {self.inputs}) is False")
 
         self.readout = readout
         self.optimizer = optimizer
@@ -94,7 +99,11 @@ class Learner:
         self.unobserved = None
 
         self.estimators = [estimator_factory() for _ in range(batch_size)]
+        if optimizer is not None:
+            optimizer.begin(self.masks + [np.ones(W.shape, bool) for W in self.parameters[len(self.masks) :]])
         for estimator in self.estimators:
+            estimator.masks = self.masks
+            estimator.metrics = None if optimizer is None else optimizer.metrics
             estimator.begin([(cell.k * cell.n, *W.shape) for W in self.weights])
         if update_every is None:
             first = self.estimators[0]
@@ -169,12 +178,26 @@ class Learner:
         losses = []
         delta = np.zeros((self.batch_size, self.cell.n))
         for b, target in enumerate(y):
-            loss, delta[b], gradient = self.readout.loss_and_delta(self.readout_weights, self.states[b, 0], target)
+            loss, exact, gradient = self.readout.loss_and_delta(self.readout_weights, self.states[b, 0], target)
+            delta[b] = self.estimators[b].redirect(self.seed, gradient[:, -1], exact)  # its last column is dL/dy
             self.readout_gradient += gradient
             if self.readout.has_target(target):
                 losses.append(loss)
         self.feedback(delta)
+        if self.optimizer is not None and self.optimizer.absorbs:
+            self.absorb_factors(y)
         return float(np.mean(losses)) if losses else float("nan")
+
+    def absorb_factors(self, y):
+        """Give the gradient that each factor of the outputs' Fisher information causes to the optimizer alone."""
+        V = self.readout_weights
+        for h, estimator, records, target in zip(self.states[:, 0], self.estimators, self.records, y):
+            extended = np.append(h, 1.0)
+            for error in self.readout.factors(V @ extended, target):
+                delta = np.zeros((self.cell.k, self.cell.n))
+                delta[0] = estimator.redirect(self.seed, error, error @ V[:, :-1])
+                gradients = [mask * g for mask, g in zip(self.masks, estimator.answer(records, delta.ravel()))]
+                self.optimizer.absorb([*gradients, np.outer(error, extended)], 1 / self.batch_size)
 
     def feedback(self, delta_h):
         """Credit the present step with a loss whose derivative by the hidden units is delta_h [B, n]."""

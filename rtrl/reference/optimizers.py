@@ -40,6 +40,8 @@ class Optimizer:
     """
 
     slot_count = 0
+    metrics = None  # of the parameters, one for each array, for estimators that reduce in one
+    absorbs = False  # wants the gradients of the factors of the Fisher information
 
     def __init__(self, lr, weight_decay=0.0, clip_norm=None):
         self.lr = lr
@@ -47,6 +49,13 @@ class Optimizer:
         self.clip_norm = clip_norm
         self.updates = 0
         self.slots = None
+
+    def begin(self, masks):
+        """Be told which weights exist, list of ndarray of bool, before the first step."""
+
+    def absorb(self, gradients, weight):
+        """Take in the gradients that one factor of the outputs' Fisher information causes at one lane."""
+        raise NotImplementedError
 
     def direction(self, gradient, slots):
         """The step of one parameter before it is scaled by -lr; changes the slots in place."""

@@ -8,6 +8,7 @@
 
     e = dL/dy  [outputs]:  softmax(y) - onehot ,  y - target ,  sig(y) - target                       (1)
     dL/dh = e V_h [n] ,    dL/dV = e (x) [h; 1] [outputs, n+1]                                         (2)
+    E[e e^T] = sum_v e_v (x) e_v ,   e_v = sqrt(p_v) (onehot_v - p) ,  onehot_v ,  sqrt(p_v (1 - p_v)) onehot_v   (3)
 
 Losses are in nats (half squared units for Linear). A missing target gives no loss and no credit.
 Cost: 6 outputs n flops.
@@ -26,6 +27,22 @@ class Readout:
 
     def score(self, y, target):
         """Loss and error dL/dy [outputs], equation (1)."""
+        raise NotImplementedError
+
+    def factors(self, y, target):
+        """Errors whose outer products add up to E[e e^T] over the targets that the model expects, equation (3).
+
+        Parameters
+        ----------
+        y : ndarray [outputs]
+            Outputs.
+        target : int or ndarray [outputs]
+            What is missing here has no part in it.
+
+        Returns
+        -------
+        ndarray [factors, outputs]
+        """
         raise NotImplementedError
 
     def has_target(self, target):
@@ -74,6 +91,13 @@ class Softmax(Readout):
         error[target] -= 1
         return -log_p[target], error
 
+    def factors(self, y, target):
+        if not self.has_target(target):
+            return np.zeros((0, self.outputs))
+        p = np.exp(y - y.max())
+        p /= p.sum()
+        return np.sqrt(p)[:, None] * (np.eye(self.outputs) - p)
+
 
 class Linear(Readout):
     """Half squared error, summed over the outputs."""
@@ -81,6 +105,9 @@ class Linear(Readout):
     def score(self, y, target):
         error = np.where(np.isnan(target), 0.0, y - target)
         return 0.5 * error @ error, error
+
+    def factors(self, y, target):
+        return np.eye(self.outputs)[~np.isnan(target)]
 
 
 class Bernoulli(Readout):
@@ -90,3 +117,7 @@ class Bernoulli(Readout):
         present = ~np.isnan(target)
         loss = np.where(present, np.logaddexp(0, y) - target * y, 0.0).sum()
         return loss, np.where(present, sigmoid(y) - target, 0.0)
+
+    def factors(self, y, target):
+        p = sigmoid(y)
+        return np.diag(np.sqrt(p * (1 - p)))[~np.isnan(target)]

@@ -1,10 +1,21 @@
-# Floor 1: what Cython needs to know of the array kernels (products.h, functions.h, vectors.h).
+# Floor 1: what Cython needs to know of the array kernels (products.h, functions.h, vectors.h, small.h).
 cdef extern from "products.h" nogil:
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)
     void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
+    void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)
     double panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate)
     void panel_pull(long rows, const real *delta, const real *panel, real *y)
+
+cdef extern from "small.h" nogil:
+    const long GRAM_PIECE
+    double dot8(long count, const double *x, const double *y)
+    void axpy8(long count, double alpha, const double *x, double *y)
+    void orthonormalise(long count, long length, double *Q, double *R)
+    void gram(long count, long length, const real *X, long ldx, const double *R, double *room, double *K)
+    void triangle(long count, long columns, double *K, double *R)
+    void triangle_product(long count, const double *S, double *R)
+    void jacobi(long count, double *M, double *J)
 
 cdef extern from "functions.h" nogil:
     real exp1(real x)
@@ -19,7 +30,11 @@ cdef extern from "vectors.h" nogil:
     double norm2(long count, const real *x)
     double scaled_norm2(long count, real factor, const real *x, const real *mask)
     bint all_finite(long count, const real *x)
+    double squares_times(long count, const real *x, const double *weights)
+    double norm2_in(long count, const real *x, const real *inverse)
+    double norm2_in_sloped(long count, const real *x, const real *inverse, const real *slope)
     void axpy(long count, real alpha, const real *x, real *y)
     void scale(long count, real alpha, real *x)
+    double mix_norm2(long count, const real *d, const real *x, const real *T, real *y, real *z)
     double axpby_norm2(long count, real alpha, const real *x, real beta, real *y)
     real maximum(long count, const real *x)

@@ -3,6 +3,7 @@
  *   dots            Z[b, row] += sum_q   W[row, q] X[b, q]      z = W h_hat, for every lane
  *   pulls           X[b, q]   += sum_row Y[b, row] W[row, q]    delta W
  *   outers          G[row, q] += sum_b   Y[b, row] X[b, q]      rank-one gradients, summed over lanes
+ *   mixes           Y[i, q]    = sum_k   M[i, k] X[k, q]        combinations of a few long rows
  *   panel_product   out[i, c] (+)= sum_k H[i, k] in[k, c]       H A, one panel of A
  *   panel_pull      y[c]      += sum_i   delta[i] in[i, c]      delta A, one panel of A
  *
@@ -92,6 +93,10 @@ RTRL_INLINE void pulls(long rows, long cols, long lanes, const real *W, long ldw
 RTRL_INLINE void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx,
                         real *G, long ldg) {
     product(0, rows, lanes, cols, (Left){Y, 1, ldy}, X, ldx, G, ldg);
+}
+
+RTRL_INLINE void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy) {
+    product(1, rows, inner, cols, (Left){M, ldm, 1}, X, ldx, Y, ldy);
 }
 
 RTRL_INLINE void panel_pull(long rows, const real *delta, const real *in, real *y) {

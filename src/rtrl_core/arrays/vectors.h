@@ -1,6 +1,8 @@
 /* Floor 1: one pass over one or two vectors.
  *
  *   dot          x . y                       maximum       max_i x_i, for a stable softmax
+ *   norm2_in     norm2 in a metric           norm2_in_sloped     see contracts/metric.pxi
+ *   squares_times  sum of x_i^2 weights_i
  *   norm2        x . x                       axpy          y <- alpha x + y
  *   axpby_norm2  y <- alpha x + beta y, returns y . y      scale   x <- alpha x
  *   scaled_norm2 |factor mask x|^2 of a gradient           all_finite
@@ -83,6 +85,46 @@ RTRL_INLINE double scaled_norm2(long n, real factor, const real *x, const real *
         total += value * value;
     }
     return total;
+}
+
+/* sum_i x_i^2 weights_i */
+RTRL_INLINE double squares_times(long n, const real *RTRL_RESTRICT x, const double *RTRL_RESTRICT weights) {
+    double parts[PARTS] = {0};
+    RTRL_IN_PARTS(n, parts[part] = RTRL_FMA((double)x[i] * weights[i], (double)x[i], parts[part]);)
+    return parts_total(parts);
+}
+
+/* x . x in a diagonal metric, and in one that ties every entry to the last. */
+RTRL_INLINE double norm2_in(long n, const real *RTRL_RESTRICT x, const real *RTRL_RESTRICT inverse) {
+    double parts[PARTS] = {0};
+    RTRL_IN_PARTS(n, parts[part] = RTRL_FMA((double)x[i] * inverse[i], (double)x[i], parts[part]);)
+    return parts_total(parts);
+}
+
+RTRL_INLINE double norm2_in_sloped(long n, const real *RTRL_RESTRICT x, const real *RTRL_RESTRICT inverse,
+                                   const real *RTRL_RESTRICT slope) {
+    const double last = x[n - 1];
+    double parts[PARTS] = {0};
+    RTRL_IN_PARTS(n, {
+        const double rest = RTRL_FMA(-(double)slope[i], last, (double)x[i]);
+        parts[part] = RTRL_FMA(rest * inverse[i], rest, parts[part]);
+    })
+    return parts_total(parts);
+}
+
+/* (y, z) <- T (y, z) + (d[0], d[1]) x with T [2, 2], returns y . y + z . z: one pass over two rows that mix. */
+RTRL_INLINE double mix_norm2(long n, const real *d, const real *RTRL_RESTRICT x, const real *T, real *RTRL_RESTRICT y,
+                             real *RTRL_RESTRICT z) {
+    double parts[PARTS] = {0};
+    const real a = T[0], b = T[1], c = T[2], e = T[3], f = d[0], g = d[1];
+    RTRL_IN_PARTS(n, {
+        const real old = y[i];
+        y[i] = RTRL_FMA(f, x[i], RTRL_FMA(b, z[i], a * old));
+        z[i] = RTRL_FMA(g, x[i], RTRL_FMA(e, z[i], c * old));
+        parts[part] = RTRL_FMA((double)y[i], (double)y[i], parts[part]);
+        parts[part] = RTRL_FMA((double)z[i], (double)z[i], parts[part]);
+    })
+    return parts_total(parts);
 }
 
 RTRL_INLINE void axpy(long n, real alpha, const real *RTRL_RESTRICT x, real *RTRL_RESTRICT y) {

@@ -20,6 +20,8 @@ cdef class Context:
     cdef readonly int n
     cdef readonly int k
     cdef readonly int threads
+    cdef readonly int outputs        # of the readout, 0 without one
+    cdef const real *error           # [lanes, outputs] d loss / d outputs while a readout is credited, otherwise NULL
     cdef uint64_t seed
     cdef int64_t *clock              # [1] time steps since the session began
     cdef Stage *stages               # [depth]
@@ -67,6 +69,7 @@ cdef class Estimator:
     cdef real *kept                  # flat copy of the gradient before it was cleared, or NULL
     cdef double cap                  # largest norm of a block of G
     cdef int64_t *counts             # [lanes, 2] blocks capped, blocks that were not finite
+    cdef Metric metric               # of the parameters, kept by the optimizer, or None; set before layout
 
     def __cinit__(self):
         self.fresh = self.carries = True
@@ -112,12 +115,18 @@ cdef class Readout:
     """Scores outputs z = V [h ; 1] against a target."""
     options = {}
     targets_are_ids = False
+    has_factors = False              # does factor() exist, for the exact Fisher information?
     target_range = (None, None)      # limits of targets that are numbers
     cdef readonly int outputs
 
     cdef double score(self, real *z, int32_t label, const real *target) noexcept nogil:
         """Loss of one lane in nats (NaN: no target); z becomes d loss / d z."""
         return NAN
+
+    cdef void factor(self, long v, const real *error, int32_t label, const real *target, real *out) noexcept nogil:
+        """out = factor v of the Fisher information of the outputs: the sum over v < outputs of out out' is the mean of
+        error error' over the targets that the model itself expects.  `error` is d loss / d z as `score` left it."""
+        pass
 
     cdef void respond(self, real *z) noexcept nogil:
         """z becomes the prediction that users see."""
@@ -129,16 +138,36 @@ cdef class Optimizer:
     options = {}
     cdef double clip_norm            # infinite: no clipping
     cdef double lr
+    cdef double norm                 # of the gradient, before clipping
     cdef int64_t *updates            # [1]
+    cdef Metric metric               # of the parameters, for estimators that reduce in one, or None
+    cdef bint whole                  # prepare() needs the finished gradient, all pieces of it
+    cdef bint absorbs                # wants every factor of the Fisher information, see absorb
+    cdef Block *blocks               # [block_count] matrices of weights: stages, then the readout
+    cdef int block_count
+    cdef const real *mask            # flat, 0 where there is no weight; or NULL
 
     def __init__(self, *, clip_norm=None):
         self.clip_norm = INFINITY if clip_norm is None else clip_norm
+
+    def __dealloc__(self):
+        free(self.blocks)
 
     cdef layout(self, Arena arena, double count):
         """Take buffers for `count` parameters; called twice (see Arena)."""
 
     cdef void begin(self) noexcept nogil:
-        """Once an update, before the pieces, with self.lr and self.updates[0] (1 at the first) set."""
+        """Once an update, before the pieces, with self.lr, self.norm and self.updates[0] (1 at the first) set."""
+        pass
+
+    cdef void absorb(self, Team team, const real *g, double weight) noexcept nogil:
+        """Add weight g g' to the Fisher information since the last update; g [flat] is the gradient that one factor of
+        the Fisher information of the outputs causes at one lane.  Called only where `absorbs` is set."""
+        pass
+
+    cdef void prepare(self, Team team, real *g, double clip) noexcept nogil:
+        """Once an update, by all threads, between begin and the pieces, where `whole` is set.
+        It may overwrite g, and ends with a barrier if the pieces depend on it."""
         pass
 
     cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
@@ -153,3 +182,20 @@ cdef inline void balance(double a, double b, double *up, double *down) noexcept 
         down[0] = 1 / up[0]
     else:
         up[0] = down[0] = 0
+
+
+cdef void observe_near(Estimator estimator, Near near, Team team) noexcept nogil:
+    """Take the step into the near part of the influence, every block under the guard."""
+    cdef Share share = share_lanes(team, estimator.net.lanes)
+    cdef int slot = team.rank if share.team.size == 1 else 0, s, l
+    cdef long lane
+    for lane in range(share.first, share.last):
+        for s in range(estimator.net.depth):
+            near.prepare(share.team, slot, &estimator.net.records[s], lane, s)
+            team_barrier(share.team)
+            for l in range(estimator.net.depth):
+                near.advance(share.team, team.rank, slot, &estimator.net.records[s], lane, s, l)
+                team_barrier(share.team)
+                if share.team.rank == 0:
+                    near.rescale(l, lane, estimator.guard(lane, sqrt(near.total(slot))))
+                team_barrier(share.team)

@@ -7,89 +7,102 @@
 # c1, c2 are independent fair signs, so the cross terms vanish in the mean; the scales minimise their
 # variance.  Time 2 k r n^3 a step, lane and stage; memory m + k r n^2.  The factor of A is kept apart
 # ("lazy") and folded into the next product, and D touches k r n entries: no pass over A but the product.
+#
+# `average` such pairs with signs of their own (pair i has signs 2i and 2i + 1) give the mean of what each
+# gives, for as many times the time and memory.  They share H.
 
 cdef class KFRTRL(Estimator):
-    options = {"fresh": True}
+    options = {"average": 1, "fresh": True}
     kind = "unbiased"
-    cdef real **u                    # [depth][lanes, m]
-    cdef real **A                    # [depth][lanes, panels, kn, PANEL], to be multiplied by lazy
-    cdef double *lazy                # [depth, lanes]
+    cdef long average                # pairs of a lane; pair i of a lane is row lane * average + i of every array
+    cdef real **u                    # [depth][lanes, average, m]
+    cdef real **A                    # [depth][lanes, average, panels, kn, PANEL], to be multiplied by lazy
+    cdef double *lazy                # [depth, lanes, average]
     cdef real *H                     # [threads, k, n, n]
     cdef real *room                  # [threads, kn, PANEL]
     cdef real *h_hat                 # [threads, m]
-    cdef real *y                     # [lanes, PANEL * panels]: delta A
+    cdef real *signs                 # [threads, average, 2]
+    cdef real *y                     # [lanes, average, PANEL * panels]: delta A
     cdef double *squares             # [threads, panels]
     cdef long panels
 
-    def __init__(self, fresh=True):
-        self.fresh = fresh
+    def __init__(self, average=1, fresh=True):
+        self.average, self.fresh = average, fresh
 
     def flops(self):
         cdef double n = self.net.n, depth = self.net.depth
-        return depth * depth * 2 * self.net.k * n * n * self.net.stages[0].rows
+        return self.average * depth * depth * 2 * self.net.k * n * n * self.net.stages[0].rows
 
     cdef layout(self, Arena arena):
         cdef Context net = self.net
-        cdef double kn = net.k * net.n, threads = net.threads, lanes = net.lanes
+        cdef double kn = net.k * net.n, threads = net.threads, pairs = <double>net.lanes * self.average
         cdef int l
         if self.u is NULL:
             self.u = <real **>calloc(net.depth, sizeof(real *))
             self.A = <real **>calloc(net.depth, sizeof(real *))
         self.panels = panels_of(net.stages[0].rows)
         for l in range(net.depth):
-            self.u[l] = arena.reals(f"u{l}", "influence", lanes * net.stages[l].m)
-            self.A[l] = arena.reals(f"A{l}", "influence", lanes * kn * PANEL * self.panels)
-        self.lazy = arena.doubles("lazy", "influence", lanes * net.depth)
+            self.u[l] = arena.reals(f"u{l}", "influence", pairs * net.stages[l].m)
+            self.A[l] = arena.reals(f"A{l}", "influence", pairs * kn * PANEL * self.panels)
+        self.lazy = arena.doubles("lazy", "influence", pairs * net.depth)
         self.H = arena.reals("H", "workspace", threads * kn * net.n)
         self.room = arena.reals("room", "workspace", threads * kn * PANEL)
         self.h_hat = arena.reals("h_hat", "workspace", threads * net.stages[0].m)
-        self.y = arena.reals("y", "workspace", lanes * PANEL * self.panels)
+        self.signs = arena.reals("signs", "workspace", threads * 2 * self.average)
+        self.y = arena.reals("y", "workspace", pairs * PANEL * self.panels)
         self.squares = arena.doubles("squares", "workspace", threads * self.panels)
 
     def __dealloc__(self):
         free(self.u)
         free(self.A)
 
-    cdef inline real *factor_A(self, int l, long lane) noexcept nogil:
-        return self.A[l] + lane * self.panels * self.net.k * self.net.n * PANEL
+    cdef inline real *factor_A(self, int l, long pair) noexcept nogil:
+        return self.A[l] + pair * self.panels * self.net.k * self.net.n * PANEL
 
     cdef void observe(self, Team team) noexcept nogil:
         cdef Share share = share_lanes(team, self.net.lanes)
         cdef Team crew = share.team
         cdef int slot = team.rank if crew.size == 1 else 0, l, block
-        cdef long n = self.net.n, kn = self.net.k * n, lane, p
+        cdef long n = self.net.n, kn = self.net.k * n, lane, pair
         cdef real *H = self.H + slot * kn * n
-        cdef double *squares = self.squares + slot * self.panels
-        cdef double *lazy
         for lane in range(share.first, share.last):
             for l in range(self.net.depth):
                 form_jacobian(&self.net.stages[l], &self.net.records[l], lane, H, unit_first(crew, n), unit_last(crew, n))
+                if crew.rank == 0:
+                    self.net.signs(lane, l, 2 * self.average, self.signs + slot * 2 * self.average)
                 team_barrier(crew)
                 for block in range(self.net.depth):
-                    lazy = self.lazy + block * self.net.lanes + lane
-                    for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
-                        squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, H, <real>lazy[0],
-                                                self.factor_A(block, lane) + p * kn * PANEL, self.room + team.rank * kn * PANEL)
-                    team_barrier(crew)
-                    if crew.rank == 0:
-                        self.reduce(lane, block, l, squares, self.h_hat + team.rank * self.net.stages[0].m)
-                    team_barrier(crew)
+                    for pair in range(self.average):
+                        self.advance(crew, team.rank, slot, lane, pair, l, block)
 
-    cdef void reduce(self, long lane, int block, int l, const double *squares, real *h_hat) noexcept nogil:
+    cdef void advance(self, Team crew, int rank, int slot, long lane, long i, int l, int block) noexcept nogil:
+        """A <- H A of one pair and block, and then its new factors."""
+        cdef long kn = self.net.k * self.net.n, pair = lane * self.average + i, p
+        cdef double *squares = self.squares + slot * self.panels
+        cdef double lazy = self.lazy[block * self.net.lanes * self.average + pair]
+        for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
+            squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * kn * self.net.n, <real>lazy,
+                                    self.factor_A(block, pair) + p * kn * PANEL, self.room + rank * kn * PANEL)
+        team_barrier(crew)
+        if crew.rank == 0:
+            self.reduce(lane, pair, block, l, squares, self.signs + 2 * (slot * self.average + i),
+                        self.h_hat + rank * self.net.stages[0].m)
+        team_barrier(crew)
+
+    cdef void reduce(self, long lane, long pair, int block, int l, const double *squares, const real *signs, real *h_hat) noexcept nogil:
         """The new factors of one block, after its A was multiplied by H_l; only block l gains F_l."""
         cdef const Stage *stage = &self.net.stages[block]
-        cdef real *u = self.u[block] + lane * stage.m
-        cdef double *lazy = self.lazy + block * self.net.lanes + lane
+        cdef real *u = self.u[block] + pair * stage.m
+        cdef double *lazy = self.lazy + block * self.net.lanes * self.average + pair
         cdef double norm_A = 0, norm_u = sqrt(norm2(stage.m, u)), guard, p1, q1, p2, q2
         cdef const real *D = self.net.records[l].D + lane * stage.k * stage.rows
-        cdef real signs[2]
         cdef long p
         for p in range(self.panels):
             norm_A += squares[p]
         norm_A = sqrt(norm_A) * abs(lazy[0])
         guard = self.guard(lane, norm_A * norm_u)
         if guard == 0:
-            self.clear_block(block, lane)
+            self.clear_pair(block, pair)
             norm_A = norm_u = 0
         lazy[0] = guard if guard > 0 else 1
         if block != l:
@@ -97,12 +110,11 @@ cdef class KFRTRL(Estimator):
         balance(norm_A * guard, norm_u, &p1, &q1)
         extend(stage, &self.net.records[l], lane, h_hat)
         balance(sqrt(norm2(stage.k * stage.rows, D)), sqrt(norm2(stage.m, h_hat)), &p2, &q2)
-        self.net.signs(lane, l, 2, signs)
         if p1 == 0 and norm_A > 0:
-            self.clear_block(block, lane)
+            self.clear_pair(block, pair)
         axpby_norm2(stage.m, <real>(signs[1] * p2), h_hat, <real>(signs[0] * p1), u)
         lazy[0] = signs[0] * q1 * guard if p1 > 0 else 1
-        self.add_diagonals(stage, D, <real>(signs[1] * q2 / lazy[0]), self.factor_A(block, lane))
+        self.add_diagonals(stage, D, <real>(signs[1] * q2 / lazy[0]), self.factor_A(block, pair))
 
     cdef void add_diagonals(self, const Stage *stage, const real *D, real alpha, real *A) noexcept nogil:
         """A[(c,i),(a,i)] += alpha D[c,a,i]."""
@@ -113,30 +125,32 @@ cdef class KFRTRL(Estimator):
                     panel_entry(A, stage.k * n, c * n + i, a * n + i)[0] += alpha * D[c * stage.rows + a * n + i]
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
-        cdef long kn = self.net.k * self.net.n, width = self.panels * PANEL, p, lane, task
+        cdef long kn = self.net.k * self.net.n, width = self.panels * PANEL, pairs = self.net.lanes * self.average, p, pair, task
         cdef Stage *stage
         cdef real *y
         cdef int l
         for l in range(self.net.depth):
             stage = &self.net.stages[l]
-            for task in range(team_first(team, self.net.lanes * self.panels), team_last(team, self.net.lanes * self.panels)):
-                lane, p = task // self.panels, task % self.panels
-                y = self.y + lane * width + p * PANEL
+            for task in range(team_first(team, pairs * self.panels), team_last(team, pairs * self.panels)):
+                pair, p = task // self.panels, task % self.panels
+                y = self.y + pair * width + p * PANEL
                 memset(y, 0, PANEL * sizeof(real))
-                panel_pull(kn, delta + lane * kn, self.factor_A(l, lane) + p * kn * PANEL, y)
-                scale(PANEL, <real>self.lazy[l * self.net.lanes + lane], y)
+                panel_pull(kn, delta + pair // self.average * kn, self.factor_A(l, pair) + p * kn * PANEL, y)
+                scale(PANEL, <real>(self.lazy[l * pairs + pair] / self.average), y)
             team_barrier(team)
-            outers(team_last(team, stage.rows) - team_first(team, stage.rows), stage.m, self.net.lanes,
+            outers(team_last(team, stage.rows) - team_first(team, stage.rows), stage.m, pairs,
                    self.y + team_first(team, stage.rows), width, self.u[l], stage.m,
                    self.gradient + stage.offset + team_first(team, stage.rows) * stage.ldw, stage.ldw)
             team_barrier(team)
 
-    cdef void clear_block(self, int l, long lane) noexcept nogil:
-        memset(self.u[l] + lane * self.net.stages[l].m, 0, self.net.stages[l].m * sizeof(real))
-        memset(self.factor_A(l, lane), 0, self.panels * self.net.k * self.net.n * PANEL * sizeof(real))
-        self.lazy[l * self.net.lanes + lane] = 1
+    cdef void clear_pair(self, int l, long pair) noexcept nogil:
+        memset(self.u[l] + pair * self.net.stages[l].m, 0, self.net.stages[l].m * sizeof(real))
+        memset(self.factor_A(l, pair), 0, self.panels * self.net.k * self.net.n * PANEL * sizeof(real))
+        self.lazy[l * self.net.lanes * self.average + pair] = 1
 
     cdef void clear(self, long lane) noexcept nogil:
+        cdef long pair
         cdef int l
         for l in range(self.net.depth):
-            self.clear_block(l, lane)
+            for pair in range(lane * self.average, (lane + 1) * self.average):
+                self.clear_pair(l, pair)

@@ -6,135 +6,123 @@
 #
 # nu F = (nu D) (x) h_hat, so its norm is a product of two.  Time about 2 r n^2 + 4 r n m a step, lane
 # and stage, bound by one read and one write of w; memory kn + r n m.
+#
+# With memory T = horizon this reduction comes once in T steps, with H and F of the whole window: nu F is
+# a sum of T outer products, swept back through T - 1 records.  In between v <- H v alone, and
+#
+#     G ~ v (x) w + the exact influence of the window's own steps
+#
+# so that a loss also goes to the window, whose one sweep serves all losses until a gradient is asked for.
+# The windows are those of all lanes together.  Each step then takes 2 r n^2 a pair of stages more for nu F and
+# 4 r n m for the sweep, and T - 1 records of memory.
 
 cdef class UORO(Estimator):
-    options = {"fresh": True}
+    options = {"horizon": 1, "fresh": True}
     kind = "unbiased"
-    cdef real **v                    # [depth][lanes, kn]
-    cdef real **w                    # [depth][lanes, rows, m]
-    cdef double **squares            # [depth][lanes, rows]: of each row of w
-    cdef real *pushed                # [lanes, kn]: H v
-    cdef real *nu                    # [lanes, kn]
-    cdef real *nuD                   # [lanes, rows]
-    cdef real *h_hat                 # [lanes, m]
+    cdef long horizon
+    cdef RankOne pair
+    cdef Window window               # None without a memory
     cdef double *scales              # [lanes, 4]: rho0, 1/rho0, rho1, 1/rho1
 
-    def __init__(self, fresh=True):
-        self.fresh = fresh
+    def __init__(self, horizon=1, fresh=True):
+        self.horizon, self.fresh = horizon, fresh
+        self.pair = RankOne()
+        self.window = Window() if horizon > 1 else None
 
     def flops(self):
         cdef double n = self.net.n, depth = self.net.depth, rows = self.net.stages[0].rows
-        return depth * depth * 2 * rows * n + depth * 4 * rows * self.net.stages[0].m
+        cdef double pass_over_w = depth * 4 * rows * self.net.stages[0].m
+        return depth * depth * 2 * rows * n * (1 if self.window is None else 2) + pass_over_w * (1 if self.window is None else 2)
 
     cdef layout(self, Arena arena):
         cdef Context net = self.net
-        cdef double kn = net.k * net.n, lanes = net.lanes
-        cdef int l
-        if self.v is NULL:
-            self.v = <real **>calloc(net.depth, sizeof(real *))
-            self.w = <real **>calloc(net.depth, sizeof(real *))
-            self.squares = <double **>calloc(net.depth, sizeof(double *))
-        for l in range(net.depth):
-            self.v[l] = arena.reals(f"v{l}", "influence", lanes * kn)
-            self.w[l] = arena.reals(f"w{l}", "influence", lanes * net.stages[l].rows * net.stages[l].m)
-            self.squares[l] = arena.doubles(f"squares{l}", "influence", lanes * net.stages[l].rows)
-        self.pushed = arena.reals("pushed", "workspace", lanes * kn)
-        self.nu = arena.reals("nu", "workspace", lanes * kn)
-        self.nuD = arena.reals("nuD", "workspace", lanes * net.stages[0].rows)
-        self.h_hat = arena.reals("h_hat", "workspace", lanes * net.stages[0].m)
-        self.scales = arena.doubles("scales", "workspace", lanes * 4)
+        self.pair.layout(arena, net.stages, net.depth, net.lanes, self.horizon)
+        self.scales = arena.doubles("scales", "workspace", <double>net.lanes * 4)
+        if self.window is not None:
+            self.window.layout(arena, net.stages, net.depth, net.lanes, self.horizon - 1, net.k * net.n)
 
-    def __dealloc__(self):
-        free(self.v)
-        free(self.w)
-        free(self.squares)
+    cdef layout_dense(self, Arena arena):
+        if self.window is not None:
+            self.window.layout_dense(arena)
 
     cdef void observe(self, Team team) noexcept nogil:
         cdef Share share = share_lanes(team, self.net.lanes)
-        cdef Team crew = share.team
-        cdef long n = self.net.n, kn = self.net.k * n, lane, first = unit_first(crew, n), last = unit_last(crew, n), c
-        cdef real *v
+        cdef bint closes = self.window is None or self.window.fill[0] == self.window.capacity
+        cdef long lane
         cdef int l, block
+        if closes:
+            self.settle(team)
         for lane in range(share.first, share.last):
             for l in range(self.net.depth):
                 for block in range(self.net.depth):
-                    v = self.v[block] + lane * kn
-                    push(&self.net.stages[l], &self.net.records[l], lane, v, self.nuD + lane * self.net.stages[l].rows,
-                         self.pushed + lane * kn, first, last)
-                    team_barrier(crew)
-                    if block == l:
-                        if crew.rank == 0:
-                            self.reduce_v(lane, l)
-                        team_barrier(crew)
-                        self.reduce_w(crew, lane, l)
-                    else:
-                        for c in range(self.net.k):
-                            memcpy(v + c * n + first, self.pushed + lane * kn + c * n + first, (last - first) * sizeof(real))
-                    team_barrier(crew)
+                    self.pair.push(share.team, l, &self.net.records[l], block, lane)
+                    if block != l:
+                        self.pair.keep(share.team, block, lane)
+                    elif closes:
+                        self.reduce(share.team, lane, l)
+                    elif share.team.rank == 0:
+                        self.pass_on(lane, l)
+                    team_barrier(share.team)
+        if self.window is None:
+            return
+        if closes:
+            self.window.empty(team)
+        else:
+            self.window.append(team, self.net.records, False)
 
-    cdef void reduce_v(self, long lane, int l) noexcept nogil:
-        """Scales, nu and the new v of one block."""
-        cdef const Stage *stage = &self.net.stages[l]
-        cdef long kn = stage.k * stage.n, rows = stage.rows, c, a, i
-        cdef const real *D = self.net.records[l].D + lane * stage.k * rows
-        cdef real *v = self.v[l] + lane * kn
-        cdef real *pushed = self.pushed + lane * kn
-        cdef real *nu = self.nu + lane * kn
-        cdef real *nuD = self.nuD + lane * rows
-        cdef real *h_hat = self.h_hat + lane * self.net.stages[0].m
-        cdef double *scales = self.scales + 4 * lane
-        cdef double norm_w = 0, norm_v = sqrt(norm2(kn, pushed)), guard
-        for i in range(rows):
-            norm_w += self.squares[l][lane * rows + i]
-        norm_w = sqrt(norm_w)
-        guard = self.guard(lane, norm_w * norm_v)
+    cdef double watched(self, long lane, int l, double *norm_w, double *norm_v) noexcept nogil:
+        """Norms of w and H v, and the factor of the guard."""
+        cdef double guard
+        norm_w[0], norm_v[0] = self.pair.norm_w(l, lane), self.pair.norm_pushed(lane)
+        guard = self.guard(lane, norm_w[0] * norm_v[0])
         if guard == 0:
-            self.clear_block(l, lane)
-            memset(pushed, 0, kn * sizeof(real))
-        balance(norm_w, norm_v * guard, &scales[0], &scales[1])
-        extend(stage, &self.net.records[l], lane, h_hat)
-        self.net.signs(lane, l, kn, nu)
-        memset(nuD, 0, rows * sizeof(real))
-        for c in range(stage.k):
-            for a in range(stage.r):
-                for i in range(stage.n):
-                    nuD[a * stage.n + i] += nu[c * stage.n + i] * D[c * rows + a * stage.n + i]
-        balance(sqrt(norm2(rows, nuD) * norm2(stage.m, h_hat)), sqrt(<double>kn), &scales[2], &scales[3])
-        for i in range(kn):
-            v[i] = <real>(scales[0] * guard) * pushed[i] + <real>scales[2] * nu[i]
+            self.pair.drop(l, lane)
+        return guard
 
-    cdef void reduce_w(self, Team crew, long lane, int l) noexcept nogil:
-        """w <- w / rho0 + (nu D / rho1) (x) h_hat, one pass that also keeps the squares of the rows."""
-        cdef const Stage *stage = &self.net.stages[l]
-        cdef long row, rows = stage.rows
+    cdef void pass_on(self, long lane, int l) noexcept nogil:
+        """v <- H v within a window."""
+        cdef double norm_w, norm_v, guard = self.watched(lane, l, &norm_w, &norm_v)
+        self.pair.mix_v(l, lane, <real>guard, 0)
+
+    cdef void reduce(self, Team crew, long lane, int l) noexcept nogil:
+        """The new v and w of one block."""
         cdef double *scales = self.scales + 4 * lane
-        cdef real *w = self.w[l] + lane * rows * stage.m
-        for row in range(team_first(crew, rows), team_last(crew, rows)):
-            self.squares[l][lane * rows + row] = axpby_norm2(
-                stage.m, <real>(scales[3] * self.nuD[lane * rows + row]), self.h_hat + lane * self.net.stages[0].m,
-                <real>scales[1], w + row * stage.m)
+        cdef double norm_w, norm_v, norm_new, guard
+        cdef long terms = 1
+        if crew.rank == 0:
+            self.net.signs(lane, l, self.pair.kn, self.pair.nu + lane * self.pair.kn)
+        if self.window is not None:
+            team_barrier(crew)
+            terms = self.window.trace(crew, lane, l, self.net.records, self.pair.nu + lane * self.pair.kn,
+                                    self.pair.y_of(lane), self.pair.h_hat_of(lane))
+        elif crew.rank == 0:
+            self.pair.seed(l, &self.net.records[l], lane)
+        if crew.rank == 0:
+            guard = self.watched(lane, l, &norm_w, &norm_v)
+            balance(norm_w, norm_v * guard, &scales[0], &scales[1])
+            norm_new = self.pair.norm_new(l, lane, terms)
+            if not isfinite(norm_new):
+                self.guard(lane, norm_new)
+                memset(self.pair.y_of(lane), 0, terms * self.pair.rows * sizeof(real))
+            balance(norm_new, sqrt(<double>self.pair.kn), &scales[2], &scales[3])
+            self.pair.mix_v(l, lane, <real>(scales[0] * guard), <real>scales[2])
+        team_barrier(crew)
+        self.pair.mix_w(crew, l, lane, <real>scales[1], scales[3], terms)
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
-        cdef long kn = self.net.k * self.net.n, lane, row
-        cdef Stage *stage
-        cdef real alpha
-        cdef int l
-        for l in range(self.net.depth):
-            stage = &self.net.stages[l]
-            for lane in range(self.net.lanes):
-                alpha = <real>dot(kn, delta + lane * kn, self.v[l] + lane * kn)
-                for row in range(team_first(team, stage.rows), team_last(team, stage.rows)):
-                    axpy(stage.m, alpha, self.w[l] + (lane * stage.rows + row) * stage.m,
-                         self.gradient + stage.offset + row * stage.ldw)
+        self.pair.credit(team, delta, self.gradient)
+        if self.window is None:
+            return
+        if self.probing:
+            self.window.sweep_now(team, delta, self.gradient)
+        else:
+            self.window.owe(team, delta)
 
-    cdef void clear_block(self, int l, long lane) noexcept nogil:
-        cdef Stage *stage = &self.net.stages[l]
-        cdef long kn = stage.k * stage.n
-        memset(self.v[l] + lane * kn, 0, kn * sizeof(real))
-        memset(self.w[l] + lane * stage.rows * stage.m, 0, stage.rows * stage.m * sizeof(real))
-        memset(self.squares[l] + lane * stage.rows, 0, stage.rows * sizeof(double))
+    cdef void settle(self, Team team) noexcept nogil:
+        if self.window is not None:
+            self.window.settle(team, self.gradient)
 
     cdef void clear(self, long lane) noexcept nogil:
-        cdef int l
-        for l in range(self.net.depth):
-            self.clear_block(l, lane)
+        self.pair.clear(lane)
+        if self.window is not None:
+            self.window.cut(lane)

@@ -5,6 +5,7 @@
 # feed         z = W h_hat                      2 rnm flops a lane
 # push         H v                              2 rn^2
 # pull         y = D' delta, delta H            2 rn^2
+# push_maps    D z                              2 krn       pull_maps    D' delta
 # credit_outer gradient += y (x) h_hat          2 rnm  (delta F)
 #
 # Functions take a range of lanes, units, rows or columns, so that one body serves a thread that has
@@ -48,16 +49,33 @@ cdef inline void push(const Stage *stage, const Record *record, long lane, const
                 out[c * n + i] += D[c * stage.rows + a * n + i] * z[a * n + i]
 
 
-cdef inline void seed_pull(const Stage *stage, const Record *record, long lane, const real *delta, real *y, real *out) noexcept nogil:
-    """y[rows] = D' delta and out[kn] = E' delta of one lane: the pointwise half of a pull."""
-    cdef long n = stage.n, a, c, d, i
+cdef inline void push_maps(const Stage *stage, const Record *record, long lane, const real *z, real *out) noexcept nogil:
+    """out[kn] = D z of one lane, for a change z [rows] of the pre-activations."""
+    cdef long n = stage.n, a, c, i
     cdef const real *D = record.D + lane * stage.k * stage.rows
-    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    memset(out, 0, stage.k * n * sizeof(real))
+    for c in range(stage.k):
+        for a in range(stage.r):
+            for i in range(n):
+                out[c * n + i] += D[c * stage.rows + a * n + i] * z[a * n + i]
+
+
+cdef inline void pull_maps(const Stage *stage, const Record *record, long lane, const real *delta, real *y) noexcept nogil:
+    """y[rows] = D' delta of one lane: the derivative by the pre-activations."""
+    cdef long n = stage.n, a, c, i
+    cdef const real *D = record.D + lane * stage.k * stage.rows
     memset(y, 0, stage.rows * sizeof(real))
     for c in range(stage.k):
         for a in range(stage.r):
             for i in range(n):
                 y[a * n + i] += D[c * stage.rows + a * n + i] * delta[c * n + i]
+
+
+cdef inline void seed_pull(const Stage *stage, const Record *record, long lane, const real *delta, real *y, real *out) noexcept nogil:
+    """y[rows] = D' delta and out[kn] = E' delta of one lane: the pointwise half of a pull."""
+    cdef long n = stage.n, c, d, i
+    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    pull_maps(stage, record, lane, delta, y)
     for d in range(stage.k):
         for i in range(n):
             out[d * n + i] = E[d * n + i] * delta[i]

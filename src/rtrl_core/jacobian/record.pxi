@@ -17,6 +17,7 @@ cdef struct Stage:
     long ldw             # row stride of W and of its gradient
     long offset          # where W begins in the flat array of all parameters
     const real *W        # [rows, ldw]
+    const real *mask     # [rows, ldw] 0 where W has no weight, or NULL where it has all
 
 
 cdef struct Record:

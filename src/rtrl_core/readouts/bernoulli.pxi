@@ -4,6 +4,7 @@
 
 cdef class Bernoulli(Readout):
     options = {"outputs": REQUIRED}
+    has_factors = True
     target_range = (0, 1)
 
     def __init__(self, outputs):
@@ -21,6 +22,13 @@ cdef class Bernoulli(Readout):
                 z[v] = sigmoid1(z[v]) - target[v]
                 scored += 1
         return loss if scored else NAN
+
+    cdef void factor(self, long v, const real *error, int32_t label, const real *target, real *out) noexcept nogil:
+        """sqrt(p_v (1 - p_v)) e_v, nothing where the target is missing"""
+        cdef real p = error[v] + target[v]
+        memset(out, 0, self.outputs * sizeof(real))
+        if target[v] == target[v]:
+            out[v] = real_sqrt(max(<real>0, p * (1 - p)))
 
     cdef void respond(self, real *z) noexcept nogil:
         sigmoids(self.outputs, z, z)

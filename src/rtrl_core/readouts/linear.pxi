@@ -4,6 +4,7 @@
 
 cdef class Linear(Readout):
     options = {"outputs": REQUIRED}
+    has_factors = True
 
     def __init__(self, outputs):
         self.outputs = outputs
@@ -19,3 +20,8 @@ cdef class Linear(Readout):
                 loss += <double>z[v] * z[v] / 2
                 scored += 1
         return loss if scored else NAN
+
+    cdef void factor(self, long v, const real *error, int32_t label, const real *target, real *out) noexcept nogil:
+        """e_v, nothing where the target is missing"""
+        memset(out, 0, self.outputs * sizeof(real))
+        out[v] = target[v] == target[v]

@@ -4,7 +4,7 @@
 
 cdef class Softmax(Readout):
     options = {"classes": REQUIRED}
-    targets_are_ids = True
+    targets_are_ids = has_factors = True
 
     def __init__(self, classes):
         self.outputs = classes
@@ -17,6 +17,13 @@ cdef class Softmax(Readout):
         loss += self.normalise(z)
         z[label] -= 1
         return loss
+
+    cdef void factor(self, long v, const real *error, int32_t label, const real *target, real *out) noexcept nogil:
+        """sqrt(p_v) (e_v - p)"""
+        cdef real root = real_sqrt(max(<real>0, error[v] + (v == label)))
+        cdef long u
+        for u in range(self.outputs):
+            out[u] = root * ((u == v) - error[u] - (u == label))
 
     cdef void respond(self, real *z) noexcept nogil:
         self.normalise(z)

@@ -22,6 +22,8 @@ cdef class Assembly(Clock):
         self.outputs = readout.outputs if readout is not None else 0
         self.readout_offset, self.ldv = readout_at
         self.describe(cell, stages, lanes, seed)
+        if optimizer is not None:
+            self.introduce(optimizer)
         net.threads = threads if threads > 0 else self.useful_threads(-threads)
         self.arena = Arena()
         for _ in range(2):
@@ -34,7 +36,7 @@ cdef class Assembly(Clock):
     cdef describe(self, Cell cell, list stages, int lanes, seed):
         cdef Context net = self.net
         cdef Stage *stage
-        net.depth, net.lanes, net.n, net.k, net.seed = cell.depth, lanes, cell.n, cell.k, seed
+        net.depth, net.lanes, net.n, net.k, net.seed, net.outputs = cell.depth, lanes, cell.n, cell.k, seed, self.outputs
         net.stages = <Stage *>calloc(cell.depth, sizeof(Stage))
         net.records = <Record *>calloc(cell.depth, sizeof(Record))
         self.trial_stream.records = <Record *>calloc(cell.depth, sizeof(Record))
@@ -43,6 +45,21 @@ cdef class Assembly(Clock):
             stage.n, stage.k, stage.r, stage.inputs = cell.n, cell.k, cell.r, inputs
             stage.rows, stage.m = cell.r * cell.n, cell.n + inputs + 1
             stage.ldw, stage.offset, stage.W = ldw, offset, self.weights + <long>offset
+            if self.mask is not NULL:
+                stage.mask = self.mask + <long>offset
+
+    cdef introduce(self, Optimizer optimizer):
+        """Tell the optimizer which matrices the flat array holds."""
+        cdef Stage *stage
+        cdef int l
+        optimizer.block_count = self.net.depth + (self.outputs > 0)
+        optimizer.blocks = <Block *>calloc(optimizer.block_count, sizeof(Block))
+        for l in range(self.net.depth):
+            stage = &self.net.stages[l]
+            optimizer.blocks[l] = Block(stage.offset, stage.rows, stage.m, stage.ldw)
+        if self.outputs:
+            optimizer.blocks[self.net.depth] = Block(self.readout_offset, self.outputs, self.net.n + 1, self.ldv)
+        optimizer.mask = self.mask
 
     def flops(self):
         """Flops of one step of the session, a multiply-add counted as two, functions not counted."""
@@ -63,6 +80,7 @@ cdef class Assembly(Clock):
     cdef layout(self, Arena arena):
         cdef Context net = self.net
         cdef double lanes = net.lanes, kn = net.k * net.n, rows = net.stages[0].rows
+        cdef bint absorbs = False
         cdef int l
         arena.prefix = "session."
         self.counters = arena.integers("counters", "state", COUNTERS)
@@ -87,11 +105,16 @@ cdef class Assembly(Clock):
             arena.prefix = "optimizer."
             self.optimizer.updates = self.counters + UPDATES
             self.optimizer.layout(arena, self.parameters)
+            absorbs = self.optimizer.absorbs
+        arena.prefix = "session."
+        self.factor = arena.reals("factor", "workspace", lanes * self.outputs if absorbs else 0)
+        self.probe = arena.reals("probe", "workspace", self.parameters if absorbs else 0)
 
     cdef watch(self, Arena arena, Estimator estimator, double cap, str prefix):
         """Buffers of one estimator, with its gradient."""
         arena.prefix = prefix
         estimator.net, estimator.cap = self.net, cap
+        estimator.metric = None if self.optimizer is None else self.optimizer.metric
         estimator.gradient = arena.reals("gradient", "gradient", self.parameters)
         estimator.counts = arena.integers("counts", "state", 2 * <double>self.net.lanes)
         estimator.layout(arena)

@@ -10,7 +10,7 @@
 # Everything is called by all threads of a team; a barrier separates a phase that writes from the next
 # that reads.  Each sum has one owner and a fixed order, so results do not depend on the thread count.
 
-cdef class Clock(Player):
+cdef class Clock(Gradients):
     cdef void play(self, Team team, const Job *job) noexcept nogil:
         cdef real factor = <real>(1.0 / self.net.lanes)
         cdef long t
@@ -30,6 +30,8 @@ cdef class Clock(Player):
             self.finish(team, self.estimator, factor)
             if self.estimator.next is not None:
                 self.compare(team, self.estimator.next, job, 0, 0)
+        elif job.work == CLOSE:
+            self.close_step(team)
         elif job.work == APPLY:
             self.close_step(team)
             self.update(team, job.rates[0], 1, False)
@@ -42,10 +44,15 @@ cdef class Clock(Player):
         team_barrier(team)
         if team.rank == 0:
             self.report(&self.live, job, t)
+            self.net.error = self.error
         self.credit_delta(team)
-        self.credit_readout(team)
+        self.credit_readout(team, self.error)
+        if self.optimizer is not None and self.optimizer.absorbs:
+            self.absorb_factors(team, job, t)
         due = (self.counters[CLOCK] + 1) % self.update_every == 0 and self.optimizer is not None
         team_barrier(team)
+        if team.rank == 0:
+            self.net.error = NULL
         if due:
             settle_all(self.estimator, team)
             if self.estimator.next is not None:
@@ -115,49 +122,57 @@ cdef class Clock(Player):
                         unit_first(share.team, stage.n), unit_last(share.team, stage.n))
         team_barrier(share.team)
 
-    cdef void credit_readout(self, Team team) noexcept nogil:
+    cdef void credit_readout(self, Team team, const real *error) noexcept nogil:
         cdef long n = self.net.n, first = team_first(team, self.outputs), last = team_last(team, self.outputs), b, v
         cdef real *gradient = self.estimator.gradient + self.readout_offset
-        outers(last - first, n, self.net.lanes, self.error + first, self.outputs, self.live.s, self.net.k * n,
+        outers(last - first, n, self.net.lanes, error + first, self.outputs, self.live.s, self.net.k * n,
                gradient + first * self.ldv, self.ldv)
         for b in range(self.net.lanes):
             for v in range(first, last):
-                gradient[v * self.ldv + n] += self.error[b * self.outputs + v]
+                gradient[v * self.ldv + n] += error[b * self.outputs + v]
 
-    cdef void finish(self, Team team, Estimator estimator, real factor) noexcept nogil:
-        """Finish the gradients of the chain in place, for those who look at them."""
-        cdef long chunks = self.parameters // CHUNK, c
-        team_barrier(team)
-        for c in range(team_first(team, chunks), team_last(team, chunks)):
-            finish_gradient(estimator.gradient + c * CHUNK, self.mask_of(c), factor)
-        team_barrier(team)
-        if estimator.next is not None:
-            self.finish(team, estimator.next, factor)
-
-    cdef void compare(self, Team team, Estimator shadow, const Job *job, long t, int index) noexcept nogil:
-        """Cosine and relative error of the cell's gradient against that of each shadow."""
-        cdef long chunks = self.parameters // CHUNK, c, first, count
-        cdef double own, its, both
-        for c in range(team_first(team, chunks), team_last(team, chunks)):
-            first = c * CHUNK
-            count = max(0, min(CHUNK, self.readout_offset - first))
-            self.partial[3 * c + 1] = norm2(count, shadow.gradient + first)
-            self.partial[3 * c + 2] = dot(count, shadow.gradient + first, self.estimator.gradient + first)
+    cdef void absorb_factors(self, Team team, const Job *job, long t) noexcept nogil:
+        """Credit every factor of the outputs' Fisher information like an error, one lane at a time, to the optimizer
+        alone: F = 1/B sum over lanes and factors of g g'.  Costs lanes * outputs credits."""
+        cdef real *gradient = self.estimator.gradient
+        cdef long kn = self.net.k * self.net.n, lanes = self.net.lanes, chunks = self.parameters // CHUNK, b, v, c
         team_barrier(team)
         if team.rank == 0:
-            own = 0
-            for c in range(chunks):
-                first = c * CHUNK
-                own += norm2(max(0, min(CHUNK, self.readout_offset - first)), self.estimator.gradient + first)
-            its = sum_of(chunks, self.partial + 1, 3)
-            both = sum_of(chunks, self.partial + 2, 3)
-            if job.similarity is not NULL:
-                job.similarity[2 * (t * len_of(self.estimator.next) + index)] = both / sqrt(own * its) if own > 0 and its > 0 else NAN
-                job.similarity[2 * (t * len_of(self.estimator.next) + index) + 1] = (
-                    sqrt(max(0, own - 2 * both + its) / its) if its > 0 else NAN)
+            self.estimator.probing, self.estimator.gradient, self.net.error = True, self.probe, self.factor
+            memset(self.delta, 0, lanes * kn * sizeof(real))
+        for b in range(lanes):
+            for v in range(self.outputs if isfinite(self.loss[b]) else 0):
+                team_barrier(team)
+                for c in range(team_first(team, chunks), team_last(team, chunks)):
+                    memset(self.probe + c * CHUNK, 0, self.chunk_bytes)
+                if team.rank == 0:
+                    self.aim(job, t, b, v)
+                team_barrier(team)
+                self.credit_delta(team)
+                self.credit_readout(team, self.factor)
+                team_barrier(team)
+                for c in range(team_first(team, chunks), team_last(team, chunks)):
+                    finish_gradient(self.probe + c * CHUNK, self.mask_of(c), 1)
+                team_barrier(team)
+                self.optimizer.absorb(team, self.probe, 1.0 / lanes)
+            team_barrier(team)
+            if team.rank == 0:
+                memset(self.factor + b * self.outputs, 0, self.outputs * sizeof(real))
+                memset(self.delta + b * kn, 0, kn * sizeof(real))
         team_barrier(team)
-        if shadow.next is not None:
-            self.compare(team, shadow.next, job, t, index + 1)
+        if team.rank == 0:
+            self.estimator.probing, self.estimator.gradient, self.net.error = False, gradient, NULL
+        team_barrier(team)
+
+    cdef void aim(self, const Job *job, long t, long b, long v) noexcept nogil:
+        """Factor v of one lane, and the delta that it causes."""
+        cdef long n = self.net.n, label = t * self.net.lanes + b
+        cdef real *out = self.factor + b * self.outputs
+        cdef real *delta = self.delta + b * self.net.k * n
+        self.readout.factor(v, self.error + b * self.outputs, job.labels[label] if job.labels is not NULL else -1,
+                            job.targets + label * self.outputs if job.targets is not NULL else NULL, out)
+        memset(delta, 0, n * sizeof(real))
+        pulls(self.outputs, n, 1, self.weights + self.readout_offset, self.ldv, out, self.outputs, delta, n)
 
     cdef void close_step(self, Team team) noexcept nogil:
         """The current step is over: fresh estimators take it into their influence."""
@@ -169,42 +184,3 @@ cdef class Clock(Player):
             if team.rank == 0:
                 self.counters[OPEN] = 0
             team_barrier(team)
-
-    cdef void update(self, Team team, double rate, real factor, bint clear) noexcept nogil:
-        """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are cleared.
-
-        A chunk is finished, used and cleared while it is in the first cache.
-        """
-        cdef long chunks = self.parameters // CHUNK, c
-        cdef real *gradient = self.estimator.gradient
-        cdef double norm, clip
-        for c in range(team_first(team, chunks), team_last(team, chunks)):
-            self.partial[3 * c] = scaled_norm2(CHUNK, factor, gradient + c * CHUNK, self.mask_of(c))
-        team_barrier(team)
-        norm = sqrt(sum_of(chunks, self.partial, 3))
-        clip = self.optimizer.clip_norm / norm if norm > self.optimizer.clip_norm else 1
-        if team.rank == 0:
-            self.counters[UPDATES if isfinite(norm) else SKIPPED] += 1
-            self.optimizer.lr = rate
-            self.optimizer.begin()
-        team_barrier(team)
-        for c in range(team_first(team, chunks), team_last(team, chunks)):
-            if isfinite(norm):
-                finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
-                self.optimizer.update(self.weights, gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
-            if clear:
-                self.forget(self.estimator, c)
-        team_barrier(team)
-
-    cdef inline const real *mask_of(self, long chunk) noexcept nogil:
-        if self.mask is NULL:
-            return NULL
-        return self.mask + chunk * CHUNK
-
-    cdef void forget(self, Estimator estimator, long chunk) noexcept nogil:
-        """Clear one chunk of all gradients; shadows keep a copy for whoever asks."""
-        if estimator.kept is not NULL:
-            memcpy(estimator.kept + chunk * CHUNK, estimator.gradient + chunk * CHUNK, CHUNK * sizeof(real))
-        memset(estimator.gradient + chunk * CHUNK, 0, self.chunk_bytes)
-        if estimator.next is not None:
-            self.forget(estimator.next, chunk)

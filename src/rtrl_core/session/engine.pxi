@@ -118,8 +118,16 @@ cdef class Engine(Assembly):
         for c in range(self.parameters // CHUNK):
             self.forget(self.estimator, c)
 
+    def close(self):
+        """End the current step.  An estimator that takes it in may add what it still owes to the gradient, so this comes before
+        the caller writes a gradient of its own."""
+        cdef Job job
+        memset(&job, 0, sizeof(Job))
+        job.work = CLOSE
+        self.launch(&job)
+
     def apply(self, double rate):
-        """Step along the flat gradient that the caller has written."""
+        """Step along the flat gradient that the caller has written, after `close`."""
         cdef Job job
         memset(&job, 0, sizeof(Job))
         job.work, job.rates = APPLY, &rate
@@ -137,13 +145,12 @@ cdef class Engine(Assembly):
         """Row i (component-major) of the influence of one lane, through the gradient that it gives; the
         caller saves and clears the flat gradient around the call."""
         cdef long kn = self.net.k * self.net.n
-        cdef Estimator chained = self.estimator.next
         cdef Team alone = nobody_else()
         memset(self.delta, 0, self.net.lanes * kn * sizeof(real))
         self.delta[lane * kn + i] = 1
-        self.estimator.next, self.estimator.probing = None, True
+        self.estimator.probing = True
         self.credit_delta(alone)
-        self.estimator.next, self.estimator.probing = chained, False
+        self.estimator.probing = False
 
     def counts(self):
         """What health() reports."""

@@ -13,7 +13,7 @@ cdef enum:
     FLOPS_PER_THREAD = 5000000       # a thread that has less to do in a step costs more than it brings
 
 cdef enum Work:
-    RUN, ADVANCE, FEEDBACK, GRADIENT, APPLY, EVALUATE
+    RUN, ADVANCE, FEEDBACK, GRADIENT, CLOSE, APPLY, EVALUATE
 
 cdef struct Job:
     Work work
@@ -65,7 +65,8 @@ cdef bint any_carries(Estimator estimator) noexcept nogil:
 
 
 cdef void credit_all(Estimator estimator, Team team, bint opened, const real *y, const real *delta, const real *pulled) noexcept nogil:
-    """Credit delta to the chain: exactly through the open record and then into G, or into G at once."""
+    """Credit delta to the chain (to its first alone while that is probed): exactly through the open record and then
+    into G, or into G at once."""
     cdef Stage *stage
     cdef long above = 0
     cdef int l
@@ -80,7 +81,7 @@ cdef void credit_all(Estimator estimator, Team team, bint opened, const real *y,
             estimator.credit(team, pulled)
     else:
         estimator.credit(team, delta)
-    if estimator.next is not None:
+    if estimator.next is not None and not estimator.probing:
         credit_all(estimator.next, team, opened, y, delta, pulled)
 
 

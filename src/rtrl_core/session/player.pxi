@@ -32,6 +32,8 @@ cdef class Player:
     cdef real *error                 # [lanes, outputs]
     cdef double *loss                # [lanes]
     cdef double *partial             # [chunks, 3]
+    cdef real *factor                # [lanes, outputs], all 0 but one lane; only for optimizers that absorb
+    cdef real *probe                 # flat, the gradient that a factor causes
     cdef int64_t *counters
     cdef real *room                  # [lanes, kn]
     cdef Stream live
@@ -78,9 +80,12 @@ cdef class Player:
     cdef void drop(self, long lane) noexcept nogil:
         """A lane whose state is not finite starts afresh, and its step counts for nothing."""
         cdef int l
+        cdef long inputs = self.net.stages[0].inputs
         self.clear(lane)
         for l in range(self.net.depth):      # what entered the later stages is not finite either
             memset(self.net.records[l].h + lane * self.net.n, 0, self.net.n * sizeof(real))
+        if self.net.records[0].x is not NULL:  # and numbers that overflowed once would do so in a norm
+            memset(self.net.records[0].x + lane * inputs, 0, inputs * sizeof(real))
 
     cdef void void_record(self, long lane) noexcept nogil:
         """The current record of a lane says nothing any more: H = 0 and F = 0."""

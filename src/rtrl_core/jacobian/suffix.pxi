@@ -1,0 +1,57 @@
+# Floor 2: products of Jacobians from the right, P <- P H, and P D as panels.
+#
+#     P [kn, kn] row-major;  P H costs 2 k^2 n^2 n flops, P D is a scaling of columns
+#
+# Rows of P, or panels of P D, are split between threads.
+
+cdef inline void begin_suffix(const Stage *stage, const Record *record, long lane, const real *H, real *P,
+                              long first, long last) noexcept nogil:
+    """Rows [first, last) of P = H, for the last stage of all."""
+    cdef long n = stage.n, kn = stage.k * n, row, d
+    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    for row in range(first, last):
+        memcpy(P + row * kn, H + row * n, n * sizeof(real))
+        memset(P + row * kn + n, 0, (kn - n) * sizeof(real))
+        for d in range(1, stage.k):
+            P[row * kn + d * n + row % n] = E[(row // n * stage.k + d) * n + row % n]
+
+
+cdef inline void extend_suffix(const Stage *stage, const Record *record, long lane, const real *H, const real *P, real *out,
+                               long first, long last) noexcept nogil:
+    """Rows [first, last) of out = P H."""
+    cdef long n = stage.n, kn = stage.k * n, row, c, d, i
+    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    mixes(last - first, kn, n, P + first * kn, kn, H, n, out + first * kn, kn)
+    for row in range(first, last):
+        for d in range(1, stage.k):
+            for i in range(n):
+                out[row * kn + d * n + i] = P[row * kn + i] * E[d * n + i]
+            for c in range(1, stage.k):
+                for i in range(n):
+                    out[row * kn + d * n + i] += P[row * kn + c * n + i] * E[(c * stage.k + d) * n + i]
+
+
+cdef inline void suffix_times_D(const Stage *stage, const Record *record, long lane, const real *P, real *panels,
+                                long first, long last) noexcept nogil:
+    """Panels [first, last) of P D, [kn, rows], with nothing written beyond the last column; P = NULL is the identity."""
+    cdef long n = stage.n, kn = stage.k * n, p, column, end, run, row, c, i, j
+    cdef const real *D = record.D + lane * stage.k * stage.rows
+    cdef real *out
+    for p in range(first, last):
+        column, end = p * PANEL, min((p + 1) * PANEL, stage.rows)
+        if P is NULL:
+            memset(panels + p * kn * PANEL, 0, kn * PANEL * sizeof(real))
+        while column < end:
+            i = column % n
+            run = min(n - i, end - column)
+            out = panels + p * kn * PANEL + column % PANEL
+            for c in range(stage.k if P is NULL else 0):
+                for j in range(run):
+                    out[(c * n + i + j) * PANEL + j] = D[c * stage.rows + column + j]
+            for row in range(0 if P is NULL else kn):
+                for j in range(run):
+                    out[row * PANEL + j] = P[row * kn + i + j] * D[column + j]
+                for c in range(1, stage.k):
+                    for j in range(run):
+                        out[row * PANEL + j] += P[row * kn + c * n + i + j] * D[c * stage.rows + column + j]
+            column += run

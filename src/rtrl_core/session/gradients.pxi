@@ -1,0 +1,83 @@
+# Floor 5: what is done with finished gradients: mean over lanes, mask, comparison with shadows, update.
+
+cdef class Gradients(Player):
+    cdef void finish(self, Team team, Estimator estimator, real factor) noexcept nogil:
+        """Finish the gradients of the chain in place, for those who look at them."""
+        cdef long chunks = self.parameters // CHUNK, c
+        team_barrier(team)
+        for c in range(team_first(team, chunks), team_last(team, chunks)):
+            finish_gradient(estimator.gradient + c * CHUNK, self.mask_of(c), factor)
+        team_barrier(team)
+        if estimator.next is not None:
+            self.finish(team, estimator.next, factor)
+
+    cdef void compare(self, Team team, Estimator shadow, const Job *job, long t, int index) noexcept nogil:
+        """Cosine and relative error of the cell's gradient against that of each shadow."""
+        cdef long chunks = self.parameters // CHUNK, c, first, count
+        cdef double own, its, both
+        for c in range(team_first(team, chunks), team_last(team, chunks)):
+            first = c * CHUNK
+            count = max(0, min(CHUNK, self.readout_offset - first))
+            self.partial[3 * c + 1] = norm2(count, shadow.gradient + first)
+            self.partial[3 * c + 2] = dot(count, shadow.gradient + first, self.estimator.gradient + first)
+        team_barrier(team)
+        if team.rank == 0:
+            own = 0
+            for c in range(chunks):
+                first = c * CHUNK
+                own += norm2(max(0, min(CHUNK, self.readout_offset - first)), self.estimator.gradient + first)
+            its = sum_of(chunks, self.partial + 1, 3)
+            both = sum_of(chunks, self.partial + 2, 3)
+            if job.similarity is not NULL:
+                job.similarity[2 * (t * len_of(self.estimator.next) + index)] = both / sqrt(own * its) if own > 0 and its > 0 else NAN
+                job.similarity[2 * (t * len_of(self.estimator.next) + index) + 1] = (
+                    sqrt(max(0, own - 2 * both + its) / its) if its > 0 else NAN)
+        team_barrier(team)
+        if shadow.next is not None:
+            self.compare(team, shadow.next, job, t, index + 1)
+
+    cdef void update(self, Team team, double rate, real factor, bint clear) noexcept nogil:
+        """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are cleared.
+
+        A chunk is finished, used and cleared while it is in the first cache, unless the optimizer needs the gradient as a whole.
+        """
+        cdef long chunks = self.parameters // CHUNK, c
+        cdef real *gradient = self.estimator.gradient
+        cdef bint whole = self.optimizer.whole
+        cdef double norm, clip
+        for c in range(team_first(team, chunks), team_last(team, chunks)):
+            self.partial[3 * c] = scaled_norm2(CHUNK, factor, gradient + c * CHUNK, self.mask_of(c))
+        team_barrier(team)
+        norm = sqrt(sum_of(chunks, self.partial, 3))
+        clip = self.optimizer.clip_norm / norm if norm > self.optimizer.clip_norm else 1
+        if team.rank == 0:
+            self.counters[UPDATES if isfinite(norm) else SKIPPED] += 1
+            self.optimizer.lr, self.optimizer.norm = rate, norm
+            self.optimizer.begin()
+        team_barrier(team)
+        if isfinite(norm) and whole:
+            for c in range(team_first(team, chunks), team_last(team, chunks)):
+                finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
+            team_barrier(team)
+            self.optimizer.prepare(team, gradient, clip)
+        for c in range(team_first(team, chunks), team_last(team, chunks)):
+            if isfinite(norm):
+                if not whole:
+                    finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
+                self.optimizer.update(self.weights, gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
+            if clear:
+                self.forget(self.estimator, c)
+        team_barrier(team)
+
+    cdef inline const real *mask_of(self, long chunk) noexcept nogil:
+        if self.mask is NULL:
+            return NULL
+        return self.mask + chunk * CHUNK
+
+    cdef void forget(self, Estimator estimator, long chunk) noexcept nogil:
+        """Clear one chunk of all gradients; shadows keep a copy for whoever asks."""
+        if estimator.kept is not NULL:
+            memcpy(estimator.kept + chunk * CHUNK, estimator.gradient + chunk * CHUNK, CHUNK * sizeof(real))
+        memset(estimator.gradient + chunk * CHUNK, 0, self.chunk_bytes)
+        if estimator.next is not None:
+            self.forget(estimator.next, chunk)
