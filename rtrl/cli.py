@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from rtrl import compare
+from rtrl import compare, experiment
 from rtrl.info import __version__, show_config
 
 __all__ = ["main"]
@@ -61,6 +61,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"rtrl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     compare.add_command(commands)
+    experiment.add_command(commands)
     _add_info(commands)
     return parser
 

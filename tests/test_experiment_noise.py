@@ -1,0 +1,229 @@
+"""The noise study: what must hold of its numbers, and the command as a user runs it."""
+
+import csv
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import rtrl
+from rtrl import data
+from rtrl.cli import main
+from rtrl.comparison import Task
+from rtrl.comparison.progress import Progress
+from rtrl.comparison.settings import label
+from rtrl.experiments import cases, noise, plots
+
+WORDS = "the quick brown fox jumps over the lazy dog; " * 40
+SAMPLES = 50  # of each net in the study below
+QUICK = ["experiment", "noise", "--hidden", "4,6", "--steps", "6", "--samples", "16", "--estimators", "UORO, KFRTRL, Immediate"]
+
+
+@pytest.fixture(scope="module")
+def task():
+    ids, vocabulary = data.encode(WORDS)
+    return Task("words", ids, len(vocabulary))
+
+
+def study(task, **changes):
+    options = {"cells": (rtrl.RHN(6),), "steps": 12, "samples": 16, "dtype": "float64", "threads": 1, **changes}
+    return list(noise.measure(noise.Settings(**options), task, Progress()))
+
+
+def one(rows, estimator, t=12, **wanted):
+    wanted |= {"estimator": label(estimator), "t": t}
+    (found,) = [row for row in rows if wanted.items() <= row.items()]
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows(task):
+    """Every estimator that there is, on the smallest net on which noise can be told from its mean."""
+    return study(task, samples=SAMPLES * cases.NETS)
+
+
+def test_moments_are_round_and_end_with_the_last_step():
+    assert noise.Settings(steps=30).moments == (1, 2, 5, 10, 20, 30)
+    assert noise.Settings(steps=50).moments == (1, 2, 5, 10, 20, 50)
+    assert noise.Settings(steps=1).moments == (1,)
+
+
+def test_exact_estimators_have_no_noise(rows, task):
+    longer = study(task, estimators=(rtrl.TBPTT(12), rtrl.TBPTT(20, sliding=True), rtrl.RTRL(fresh=False)))
+    exact = longer + [row for row in rows if row["kind"] == "exact"]
+    assert {"RTRL", "RTRL(fresh=False)", "TBPTT(12)"} <= {row["estimator"] for row in exact}
+    for row in exact:
+        assert row["relative_variance"] < 1e-20
+        assert row["mean_error"] < 1e-10
+        assert row["cosine"] == pytest.approx(1, abs=1e-12)
+        assert row["samples"] == cases.NETS
+
+
+def test_unbiased_estimators_are_right_in_the_mean(rows):
+    """|mean - exact|^2 is 1 / samples of the variance, and far more where there is a bias."""
+    names = {row["estimator"] for row in rows if row["kind"] == "unbiased"}
+    assert {"UORO", "UORO(fresh=False)", "KFRTRL", "KFRTRL(fresh=False)"} <= names
+    for row in rows:
+        excess = row["mean_error"] ** 2 * SAMPLES / max(row["relative_variance"], 1e-20)
+        if row["kind"] == "unbiased":
+            assert row["samples"] == SAMPLES * cases.NETS
+            assert row["mean_error"] < 1e-10 or 0.2 < excess < 3, row
+        elif row["estimator"] == "Immediate" and row["t"] > 1:
+            assert excess == pytest.approx(SAMPLES)
+
+
+def test_a_planted_bias_is_seen(task, monkeypatch):
+    gradient = rtrl.Session.gradient
+    monkeypatch.setattr(
+        rtrl.Session,
+        "gradient",
+        lambda self: {name: value * (1.5 if self.batch_size > 1 else 1) for name, value in gradient(self).items()},
+    )
+    row = one(study(task, estimators=(rtrl.KFRTRL(),), samples=SAMPLES * cases.NETS), rtrl.KFRTRL())
+    assert row["mean_error"] ** 2 * SAMPLES / row["relative_variance"] > 4
+
+
+def test_order_of_estimators(rows):
+    for fresh in (False, True):
+        uoro, kfrtrl = one(rows, rtrl.UORO(fresh=fresh)), one(rows, rtrl.KFRTRL(fresh=fresh))
+        assert uoro["relative_variance"] > 1.5 * kfrtrl["relative_variance"]
+        assert uoro["cosine"] < kfrtrl["cosine"]
+    for estimator in (rtrl.UORO, rtrl.KFRTRL):
+        assert one(rows, estimator())["relative_variance"] < one(rows, estimator(fresh=False))["relative_variance"]
+        assert one(rows, estimator(), t=1)["relative_variance"] < 1e-20
+    assert one(rows, rtrl.Immediate(), t=1)["relative_variance"] < 1e-20
+    assert one(rows, rtrl.TBPTT(5, sliding=True))["relative_variance"] < one(rows, rtrl.Immediate())["relative_variance"]
+
+
+def test_ratio_grows_with_units_and_kfrtrl_stays(task):
+    which = (rtrl.UORO(fresh=False), rtrl.KFRTRL(fresh=False))
+    found = study(task, cells=(rtrl.RHN(6), rtrl.RHN(48)), estimators=which, samples=64)
+    small, large = ([one(found, each, hidden=n)["relative_variance"] for each in which] for n in (6, 48))
+    assert 2.5 < (large[0] / large[1]) / (small[0] / small[1]) < 25
+    assert 0.4 < large[1] / small[1] < 2.5
+
+
+def test_one_step_noise_of_kfrtrl_is_its_closed_form(task):
+    """2 |u| |A'| |h_hat| |D| + 2 <u, h_hat> <A', D>, times |delta|^2 for one unit: at t = 2, u and A' are known exactly."""
+    settings = noise.Settings(cells=(rtrl.RNN(1),), steps=2, samples=8, dtype="float64", threads=1)
+    case = cases.make_case(settings, task, rtrl.RNN(1), 0, False)
+    weights = case.network.parameters()["cell.0.weight"]
+    first, second = np.zeros((2, weights.shape[1]))
+    first[[1 + case.ids[0], -1]] = 1
+    h = np.tanh(weights @ first)
+    second[[1 + case.ids[1], -1]] = 1
+    second[0] = h[0]
+    D1, D2 = 1 - h[0] ** 2, 1 - np.tanh(weights @ second)[0] ** 2
+    # After one step u (x) A = h_hat (x) D, and the product of the norms is what counts.
+    A = D2 * weights[0, 0] * D1
+    variance = 2 * abs(A) * D2 * np.linalg.norm(first) * np.linalg.norm(second) + 2 * (first @ second) * A * D2
+    exact = A * first + D2 * second
+    assert case.exact[1] == pytest.approx(case.deltas[1, 0] * exact, rel=1e-12)
+    assert case.spectral_norms[1] == pytest.approx(abs(D2 * weights[0, 0]), rel=1e-12)
+    # The noise is c1 c2 times a fixed vector: every sample has the same squared error.
+    errors = noise._samples(settings, rtrl.KFRTRL(fresh=False), case, 0)["errors"][:, 1]
+    assert errors == pytest.approx(np.full(len(errors), variance / (exact @ exact)), rel=1e-9)
+
+
+def test_samples_and_seeds(task):
+    row = one(study(task, estimators=(rtrl.KFRTRL(),), samples=3), rtrl.KFRTRL())
+    assert row["samples"] == 3
+    assert study(task, estimators=(rtrl.KFRTRL(),)) == study(task, estimators=(rtrl.KFRTRL(),), threads=2)
+    other = one(study(task, estimators=(rtrl.KFRTRL(),), seed=1, samples=3), rtrl.KFRTRL())
+    assert other["relative_variance"] != row["relative_variance"]
+    assert one(study(task, estimators=(rtrl.KFRTRL(),), samples=1), rtrl.KFRTRL())["relative_variance_error"] is None
+
+
+def test_trained_nets_are_other_nets(task, monkeypatch):
+    monkeypatch.setattr(cases, "TRAINING", 200)
+    found = study(task, estimators=(rtrl.Immediate(), rtrl.RTRL()), trained=True, cells=(rtrl.LSTM(5),))
+    before, after = (one(found, rtrl.Immediate(), trained=trained) for trained in (False, True))
+    assert before["cosine"] != after["cosine"]
+    assert before["spectral_norm"] != after["spectral_norm"]
+    assert one(found, rtrl.RTRL(), trained=True)["relative_variance"] < 1e-18
+
+
+def test_what_a_net_cannot_have_is_reported(task, monkeypatch):
+    start = rtrl.Session._start
+
+    def refusing(self, threads):
+        if isinstance(self.estimator, rtrl.RTRL):
+            raise MemoryError("this needs 70 GiB")
+        start(self, threads)
+
+    monkeypatch.setattr(rtrl.Session, "_start", refusing)
+    found = study(task, estimators=(rtrl.RTRL(), rtrl.UORO()))
+    assert found[0]["estimator"] == "RTRL"
+    assert found[0]["refused"] == "this needs 70 GiB"
+    assert all("refused" not in row for row in found[1:])
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_command_writes_lines_and_tables(tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    assert main([*QUICK, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("Relative variance against n, after 6 steps, untrained", "Cosine", "n = 6", "t = 5", "UORO / KFRTRL"):
+        assert words in shown
+    first, *rest = map(json.loads, (out / "noise.jsonl").read_text().splitlines())
+    assert first["settings"]["moments"] == [1, 2, 5, 6]
+    assert len(rest) == 2 * 3 * 4
+    assert all(isinstance(row["relative_variance"], float) for row in rest)
+    assert main([*QUICK, "--format", "json"]) == 0
+    assert capsys.readouterr().out == (out / "noise.jsonl").read_text()
+    assert main([*QUICK, "--format", "csv"]) == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["cosine"]) for row in table] == [row["cosine"] for row in rest]
+
+
+def test_command_with_nothing_to_measure_fails(capsys):
+    assert main(["experiment", "noise", "--hidden", "1000000", "--steps", "1", "--estimators", "RTRL"]) == 1
+    assert "this needs " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "NAME"),
+        (["silence"], "silence"),
+        (["noise", "--hidden", "4,,8"], "--hidden: a whole number is needed"),
+        (["noise", "--hidden", "0"], "--hidden"),
+        (["noise", "--steps", "0"], "--steps"),
+        (["noise", "--samples", "few"], "--samples"),
+        (["noise", "--estimators", "Guess"], "there is no estimator 'Guess'"),
+        (["noise", "--cell", "mlp"], "--cell"),
+    ],
+)
+def test_wrong_usage_is_status_2(capsys, arguments, words):
+    with pytest.raises(SystemExit) as stop:
+        main(["experiment", *arguments])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_missing_matplotlib_is_said_before_the_work(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main([*QUICK, "--plot"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "pip install 'rtrl[plot]'" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_plot(tmp_path, rows):
+    path = tmp_path / "noise.png"
+    refused = {"cell": "", "hidden": 6, "trained": False, "estimator": "RTRL", "kind": "exact", "refused": "too large"}
+    plots.noise([*rows, refused, *({**row, "trained": True} for row in rows)], path)
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    figure = plots.draw(rows)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["hidden units n"] * 2 + ["time t (steps)"] * 2
+    assert all(axes.get_ylabel() for axes in figure.axes)
+    assert len(figure.legends[0].get_texts()) == len({row["estimator"] for row in rows})
+    curve = next(each for each in figure.axes[2].containers if each.get_label() == "KFRTRL(fresh=False) (unbiased)")
+    expected = [row for row in rows if row["estimator"] == "KFRTRL(fresh=False)" and row["relative_variance"] > 1e-9]
+    assert list(curve.lines[0].get_xdata()) == [row["t"] for row in expected]
+    assert list(curve.lines[0].get_ydata()) == [row["relative_variance"] for row in expected]
