@@ -71,7 +71,7 @@ cdef class Assembly(Clock):
         return net.lanes * (3 * forward + self.estimator.flops())
 
     cdef int useful_threads(self, int available) except -1:
-        """Threads that pay for their barriers (about 10 us a step), measured."""
+        """Threads that are likely to pay for their barriers: an estimate from the flops, not yet a measured threshold."""
         if not RTRL_OPENMP:
             return 1
         self.estimator.net = self.net
