@@ -10,26 +10,17 @@ allocated when a session is made.  A session that would not fit is refused, and 
 import argparse
 
 import rtrl
-from bench.workloads import CELLS, IDS, make
+from bench.workloads import CELLS, ESTIMATORS, IDS, make
+from rtrl.comparison.settings import label
 
 __all__ = ["rows"]
 
 HIDDEN = (32, 128, 512)
 LANES = (1, 16)
-ESTIMATORS = (
-    rtrl.Immediate(),
-    rtrl.TBPTT(1),
-    rtrl.TBPTT(5),
-    rtrl.TBPTT(25),
-    rtrl.TBPTT(100),
-    rtrl.TBPTT(1000),
-    rtrl.UORO(),
-    rtrl.KFRTRL(),
-    rtrl.RTRL(),
-)
+ROWS = tuple(dict.fromkeys([rtrl.Immediate(), *map(rtrl.TBPTT, (1, 5, 25, 100, 1000)), *ESTIMATORS.values()]))
 
 
-def rows(cell, hidden=HIDDEN, lanes=LANES, estimators=ESTIMATORS):
+def rows(cell, hidden=HIDDEN, lanes=LANES, estimators=ROWS):
     """(estimator, n, B, carried bytes, total bytes) of each; bytes are None where the session was refused."""
     for estimator in estimators:
         for n in hidden:
@@ -57,8 +48,8 @@ def main(arguments=None):
     cells = {(estimator, n, lanes): (carried, total) for estimator, n, lanes, carried, total in found}
     for lanes in LANES:
         print(f"{f'B = {lanes}':36}" + "".join(f"{f'n = {n}':>32}" for n in HIDDEN))
-        for estimator in ESTIMATORS:
-            print(f"{estimator!r:36}" + "".join(f"{_pair(*cells[estimator, n, lanes]):>32}" for n in HIDDEN))
+        for estimator in ROWS:
+            print(f"{label(estimator):36}" + "".join(f"{_pair(*cells[estimator, n, lanes]):>32}" for n in HIDDEN))
         print()
 
 

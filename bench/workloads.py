@@ -17,8 +17,19 @@ ESTIMATORS = {
     "Immediate": rtrl.Immediate(),
     "TBPTT1": rtrl.TBPTT(1),
     "TBPTT25": rtrl.TBPTT(25),
+    "SnAp": rtrl.SnAp(),
+    "RFLO": rtrl.RFLO(),
+    "KeRNL": rtrl.KeRNL(),
+    "DNI": rtrl.DNI(),
     "UORO": rtrl.UORO(),
+    "UORO8": rtrl.UORO(8),
+    "NoBackTrack": rtrl.NoBackTrack(),
+    "NoBackTrackKalman": rtrl.NoBackTrack("kalman"),
+    "ReversedKFRTRL": rtrl.ReversedKFRTRL(),
     "KFRTRL": rtrl.KFRTRL(),
+    "KFRTRLx4": rtrl.KFRTRL(average=4),
+    "OK4": rtrl.OK(4),
+    "BlockOK4x8": rtrl.BlockOK(4, 8),
     "RTRL": rtrl.RTRL(),
 }
 
@@ -30,9 +41,10 @@ def stream(steps, lanes, ids=IDS):
 
 
 def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1, ids=IDS):
-    """A session on `stream`: Softmax readout, and Adam unless an optimizer is given."""
+    """A session on `stream`: Softmax readout, and unless an optimizer is given Adam, or the filter where its metric is needed."""
     network = rtrl.Network(CELLS[cell](hidden), inputs=ids, readout=rtrl.Softmax(ids), dtype=dtype, seed=0)
-    return rtrl.Session(network, estimator, optimizer or rtrl.Adam(1e-4), batch_size=lanes, seed=1, threads=threads)
+    usual = rtrl.Kalman(1e-4) if getattr(estimator, "metric", "") == "kalman" else rtrl.Adam(1e-4)
+    return rtrl.Session(network, estimator, optimizer or usual, batch_size=lanes, seed=1, threads=threads)
 
 
 def step_flops(session):
@@ -41,15 +53,26 @@ def step_flops(session):
 
 
 def carried_bytes(cell, hidden, estimator, lanes, itemsize=4):
-    """Bytes that an estimator has to carry from step to step, from the formulas and without padding.
-
-    One stage, ids as inputs, n = `hidden`, m = n + IDS + 1:
-    Immediate 0; RTRL k n r n m; KF-RTRL m + k n r n; UORO k n + r n m;
-    TBPTT(T) T records (h_hat, D, E) and as many credits, T (2 n + k r n + k^2 n) and T ids; each times the lanes.
-    """
+    """Bytes that an estimator has to carry from step to step, from the formulas of docs/choosing.md, without padding."""
     k, r = _SIZES[cell]
     n, m = hidden, hidden + IDS + 1
-    if isinstance(estimator, rtrl.TBPTT):
-        return lanes * estimator.horizon * (itemsize * (2 * n + k * r * n + k * k * n) + 4)
-    count = {"Immediate": 0, "RTRL": k * n * r * n * m, "KFRTRL": m + k * n * r * n, "UORO": k * n + r * n * m}
-    return lanes * itemsize * count[type(estimator).__name__]
+    product = m + k * n * r * n
+    record = n + k * r * n + k * k * n + 1  # h_hat, D, E, and an id
+    vectors = k * n + r * n * m
+    weights = n * (2 * m + IDS + 1 + n + 1) if cell == "GRU" else r * n * m  # those that exist
+    carried = {
+        "Immediate": lambda _: 0,
+        "TBPTT": lambda spec: spec.horizon * (record + n),
+        "SnAp": lambda _: k * weights,
+        "RFLO": lambda _: k * weights,
+        "KeRNL": lambda _: (k * n) ** 2 + k * r * n * m,
+        "DNI": lambda _: k * n * m,
+        "UORO": lambda spec: vectors + (spec.horizon - 1) * record,
+        "NoBackTrack": lambda _: vectors,
+        "ReversedKFRTRL": lambda _: r * n + k * n * m,
+        "KFRTRL": lambda spec: spec.average * product,
+        "OK": lambda spec: spec.rank * product,
+        "BlockOK": lambda spec: spec.rank * product + (spec.block - 1) * (record + r * n * m / lanes),
+        "RTRL": lambda _: k * n * r * n * m,
+    }
+    return lanes * itemsize * carried[type(estimator).__name__](estimator)

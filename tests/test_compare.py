@@ -85,7 +85,8 @@ def test_memory_process_that_fails_is_reported(task, monkeypatch):
 
 def test_rows_are_complete_and_consistent(result):
     assert [each["estimator"] for each in result["rows"]] == [label(each) for each in ESTIMATORS]
-    assert [each["kind"] for each in result["rows"]] == ["biased"] * 3 + ["unbiased"] * 2 + ["biased", "exact"]
+    assert [each["kind"] for each in result["rows"]] == ["biased"] * 8 + ["unbiased"] * 9 + ["exact"]
+    assert [each["optimizer"] for each in result["rows"]].count("Kalman") == 1
     base = row(result, "TBPTT(25)")
     for each in result["rows"]:
         assert all(each[name] is not None for name in each if not name.startswith("peak")), each
@@ -103,6 +104,17 @@ def test_results_repeat_apart_from_times(result, task):
         assert [each[name] for each in again["rows"]] == [each[name] for each in result["rows"]]
     other = compare(dataclasses.replace(SMALL, seed=5, estimators=(rtrl.UORO(),)), task)
     assert other["rows"][0]["score"] != row(result, "UORO")["score"]
+
+
+def test_filter_in_place_of_adam(task):
+    settings = dataclasses.replace(SMALL, filter=True, lr=3e-3, estimators=(rtrl.TBPTT(5), rtrl.KFRTRL()))
+    rows = compare(settings, task)["rows"]
+    assert [each["optimizer"] for each in rows] == ["Kalman"] * 2
+    assert [each["learning_rate"] for each in rows] == pytest.approx([5e-3, 1e-3])
+    adam = compare(dataclasses.replace(settings, filter=False), task)["rows"]
+    for mine, other in zip(rows, adam, strict=True):
+        assert mine["score"] != other["score"]
+        assert mine["cosine"] == other["cosine"]  # against the same small net
 
 
 def test_both_unbiased_estimators_learn(task):

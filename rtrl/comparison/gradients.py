@@ -13,7 +13,6 @@ import numpy as np
 from rtrl.comparison.settings import REFERENCE, label
 from rtrl.estimators import RTRL
 from rtrl.network import Network
-from rtrl.optimizers import SGD
 from rtrl.session import Session
 
 __all__ = ["HIDDEN", "STEPS", "TRAINING", "gradient_quality"]
@@ -25,9 +24,9 @@ _START = 100  # steps until the influence has settled, not compared
 
 
 def small_settings(settings):
-    """The settings of the small net."""
+    """The settings of the small net, which is the same whatever the optimizer."""
     cell = settings.cell.replace(hidden=min(HIDDEN, settings.cell.hidden))
-    return dataclasses.replace(settings, cell=cell, dtype="float64")
+    return dataclasses.replace(settings, cell=cell, dtype="float64", filter=False)
 
 
 def gradient_quality(settings, task, progress):
@@ -50,12 +49,12 @@ def gradient_quality(settings, task, progress):
         network = small.network(task)
         for name, view in network.parameters().items():
             view[...] = weights[name]
-        result[estimator] = _against_exact(network, estimator, xs, ys, settings)
+        result[estimator] = _against_exact(network, estimator, xs, ys, small)
     return result
 
 
 def _against_exact(network: Network, estimator, xs, ys, settings):
-    session = Session(network, estimator, SGD(0.0), seed=settings.seed, threads=1, update_every=1)
+    session = Session(network, estimator, settings.optimizer(estimator, 0.0), seed=settings.seed, threads=1, update_every=1)
     shadow = session.shadow(RTRL())
     session.run(xs, ys)
     # NaN where one of the two gradients is 0: the very first steps at most.

@@ -41,6 +41,7 @@ def peak_memory(settings, task, estimator, seconds):
         "readout": repr(task.readout),
         "dtype": settings.dtype,
         "estimator": repr(estimator),
+        "optimizer": repr(settings.optimizer(estimator)),
         "batch_size": settings.batch_size,
         "threads": settings.threads,
         "steps": max(1, min(enough, int(_LONGEST / seconds))),

@@ -69,11 +69,22 @@ def _head(result):
         "task": f"predict the next {unit[:-1]}; {_count(made['batch_size'], 'lane')} x {_count(made['steps'], 'step')} = "
         f"{seen:,} {unit} ({made['passes']:.2g} passes{again})",
         "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters, {made['dtype']}, seed {made['seed']}",
-        "learning": f"Adam, learning rate {made['lr']:g}, gradient clipped to norm {made['clip_norm']:g}, {resets}",
+        "learning": f"{_optimizers(result)}; {resets}",
         "machine": f"rtrl {place['rtrl']}, CPU level {place['cpu level']}, {_count(made['threads'], 'thread')} on "
         f"{_count(place['threads'], 'CPU')}, Python {place['python']}, NumPy {place['numpy']}",
     }
-    return "\n".join(f"{name:10}{line}" for name, line in lines.items())
+    return "\n".join(_wrapped(f"{name:10}", line) for name, line in lines.items())
+
+
+def _optimizers(result):
+    """How the weights are moved: by Adam, by the filter, or by either."""
+    made = result["configuration"]
+    found = {row["optimizer"]: row for row in result["rows"]}
+    words = [f"Adam, learning rate {made['lr']:g}, gradient clipped to norm {made['clip_norm']:g}"] if "Adam" in found else []
+    if "Kalman" in found:
+        whose = "" if len(found) == 1 else f"{found['Kalman']['estimator']}: "
+        words.append(f"{whose}Kalman, learning rate {made['filter_lr']:g}")
+    return "; ".join(words)
 
 
 def _count(count, noun):
@@ -93,7 +104,7 @@ def _columns(result):
         ("session", reference, lambda row: _significant(row["memory_ratio"])),
         ("peak", "MB", lambda row: _fixed(row["peak_growth_bytes"], 1e-6, 1)),
         ("gradient", "cosine", lambda row: _fixed(row["cosine"], 1, 3)),
-        ("gradient", "rel. error", lambda row: _error(row["relative_error"])),
+        ("gradient", "error", lambda row: _error(row["relative_error"])),
         ("learned", result["configuration"]["score_unit"], lambda row: _fixed(row["score"], 1, 3)),
     ]
 
@@ -146,7 +157,7 @@ def _legend(result):
         "peak": f"growth of resident memory in a process of its own{_before(result)}.",
         "gradient": f"gradient of each step's loss against exact RTRL, one lane of {made['small_cell']} in float64, trained for "
         f"{made['small_training']:,} steps and frozen; over {made['small_steps']:,} steps, mean cosine (exact: 1) "
-        "and median relative error (exact: 0).",
+        "and median error relative to the exact gradient (0).",
         "learned": f"{_score_words(made)} over the last {made['scored_steps']:,} steps, each predicted before it is "
         "learned; lower is better. TBPTT(T) updates once every T steps, with T times the learning rate "
         f"(at most {made['longest_rate']:g}).",

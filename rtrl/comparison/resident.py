@@ -15,7 +15,7 @@ from rtrl.cells import Cell
 from rtrl.comparison.specs import parse
 from rtrl.estimators import Estimator
 from rtrl.network import Network
-from rtrl.optimizers import Adam
+from rtrl.optimizers import Optimizer
 from rtrl.readouts import Readout, Softmax
 from rtrl.session import Session
 
@@ -60,7 +60,8 @@ def _run(orders, cell, batch_size, steps):
     readout = parse(orders["readout"], Readout)
     network = Network(cell, orders["inputs"], readout, orders["dtype"])
     estimator = parse(orders["estimator"], Estimator)
-    session = Session(network, estimator, Adam(1e-3), batch_size=batch_size, threads=orders["threads"])
+    optimizer = parse(orders["optimizer"], Optimizer)
+    session = Session(network, estimator, optimizer, batch_size=batch_size, threads=orders["threads"])
     xs = np.zeros((1, batch_size), np.int32) if isinstance(readout, Softmax) else np.zeros((1, batch_size, orders["inputs"]))
     for _ in range(steps):
         session.run(xs, xs)

@@ -6,7 +6,7 @@ import warnings
 
 from rtrl.comparison import gradients, learning, memory, timing
 from rtrl.comparison.progress import Progress
-from rtrl.comparison.settings import LONGEST_RATE, label
+from rtrl.comparison.settings import FILTER_SHARE, LONGEST_RATE, label
 from rtrl.estimators import RTRL
 from rtrl.info import show_config
 
@@ -96,6 +96,7 @@ def _row(settings, estimator, times, nbytes, peaks, quality, learned):
         "relative_error": _finite(quality[estimator]["relative_error"]),
         "score": result and _finite(result.score),
         "updates": result and result.health["updates"],
+        "optimizer": type(settings.optimizer(estimator)).__name__,
         "learning_rate": settings.rate(estimator),
         "learning_seconds": result and result.seconds,
     }
@@ -137,6 +138,7 @@ def _configuration(settings, task):
         "dtype": settings.dtype,
         "lr": settings.lr,
         "clip_norm": settings.clip_norm,
+        "filter_lr": settings.lr * FILTER_SHARE,
         "reset_every": settings.reset_every,
         "patience": settings.patience,
         "longest_rate": LONGEST_RATE,

@@ -1,9 +1,9 @@
 """What is compared, and the recipe of learning that all estimators share.
 
-Adam at one learning rate with a clipped gradient, and lanes that are reset in turn: state and influence of every lane
-are zeroed every `reset_every` steps, staggered, which keeps the noise of unbiased estimators from growing
-(docs/choosing.md).  TBPTT(T) in block form updates once every T steps; it takes steps that are T times as long, so that
-all estimators can move the weights equally far on the same stream.
+Adam at one learning rate with a clipped gradient, or the Kalman filter, and lanes that are reset in turn: state and
+influence of every lane are zeroed every `reset_every` steps, staggered, which keeps the noise of unbiased estimators
+from growing (docs/choosing.md).  TBPTT(T) in block form updates once every T steps; it takes steps that are T times as
+long, so that all estimators can move the weights equally far on the same stream.
 """
 
 import dataclasses
@@ -12,15 +12,49 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtrl.cells import RHN, Cell
-from rtrl.estimators import KFRTRL, RTRL, TBPTT, UORO, Immediate
+from rtrl.estimators import (
+    DNI,
+    KFRTRL,
+    OK,
+    RFLO,
+    RTRL,
+    TBPTT,
+    UORO,
+    BlockOK,
+    Immediate,
+    KeRNL,
+    NoBackTrack,
+    ReversedKFRTRL,
+    SnAp,
+)
 from rtrl.network import Network
-from rtrl.optimizers import Adam
+from rtrl.optimizers import Adam, Kalman
 from rtrl.session import Session
 
-__all__ = ["ESTIMATORS", "LONGEST_RATE", "REFERENCE", "Settings", "label"]
+__all__ = ["ESTIMATORS", "FILTER_SHARE", "LONGEST_RATE", "REFERENCE", "Settings", "label"]
 
 REFERENCE = TBPTT(25)
-ESTIMATORS = (TBPTT(1), TBPTT(5), REFERENCE, UORO(), KFRTRL(), Immediate(), RTRL())
+ESTIMATORS = (
+    TBPTT(1),
+    TBPTT(5),
+    REFERENCE,
+    Immediate(),
+    SnAp(),
+    RFLO(),
+    KeRNL(),
+    DNI(),
+    UORO(),
+    UORO(horizon=8),
+    NoBackTrack(),
+    NoBackTrack("kalman"),
+    ReversedKFRTRL(),
+    KFRTRL(),
+    KFRTRL(average=4),
+    OK(4),
+    BlockOK(4, 8),
+    RTRL(),
+)
+FILTER_SHARE = 1 / 3  # of Adam's learning rate, where the filter learns best on the default text
 LONGEST_RATE = 0.02  # beyond it Adam's steps are too long for a network of this kind, however rare they are
 
 
@@ -40,6 +74,8 @@ class Settings:
         As for `rtrl.Session` and `rtrl.Network`.
     lr, clip_norm : float
         Of Adam.
+    filter : bool
+        Kalman in place of Adam, for all.
     reset_every : int
         Steps between resets of a lane; 0: never.
     patience : float
@@ -55,6 +91,7 @@ class Settings:
     dtype: str = "float32"
     lr: float = 3e-4
     clip_norm: float = 1.0
+    filter: bool = False
     reset_every: int = 100
     patience: float = 60.0
 
@@ -67,15 +104,21 @@ class Settings:
         """A fresh network; the same at every call."""
         return Network(self.cell, task.inputs, task.readout, self.dtype, seed=self.seed)
 
-    def optimizer(self, estimator):
-        """Adam, with longer steps where updates are rarer."""
-        return Adam(self.rate(estimator), clip_norm=self.clip_norm)
+    def filtered(self, estimator):
+        """Whether the Kalman filter is the optimizer: if it was asked for, or the estimator needs its metric."""
+        return self.filter or getattr(estimator, "metric", "") == "kalman"
+
+    def optimizer(self, estimator, lr=None):
+        """Adam, with longer steps where updates are rarer, or the filter, whose trust region takes the place of clipping."""
+        rate = self.rate(estimator) if lr is None else lr
+        return Kalman(rate) if self.filtered(estimator) else Adam(rate, clip_norm=self.clip_norm)
 
     def rate(self, estimator):
-        """Learning rate; `horizon` times as high for block TBPTT, up to LONGEST_RATE."""
+        """Learning rate: for the filter a share of Adam's; for block TBPTT `horizon` times as high, up to LONGEST_RATE."""
+        rate = self.lr * FILTER_SHARE if self.filtered(estimator) else self.lr
         if isinstance(estimator, TBPTT) and not estimator.sliding:
-            return max(self.lr, min(self.lr * estimator.horizon, LONGEST_RATE))
-        return self.lr
+            return max(rate, min(rate * estimator.horizon, LONGEST_RATE))
+        return rate
 
     def session(self, task, estimator):
         """A fresh session on a fresh network."""
@@ -103,12 +146,13 @@ class Settings:
 
 
 def label(spec):
-    """A spec in short: options that have their default are left out, and those without a default are not named."""
-    shown = []
+    """A spec in short: options that have their default are left out, and the others named only where they must be."""
+    shown, named = [], False
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
-        if field.default is dataclasses.MISSING:
-            shown.append(repr(value))
-        elif value != field.default:
-            shown.append(f"{field.name}={value!r}")
+        if value == field.default:
+            named = True
+        else:
+            bare = not (named or field.kw_only) and (field.default is dataclasses.MISSING or isinstance(value, str))
+            shown.append(repr(value) if bare else f"{field.name}={value!r}")
     return type(spec).__name__ + (f"({', '.join(shown)})" if shown else "")
