@@ -47,7 +47,7 @@ def capped(make, cap, counted):
                     for pair, chosen in enumerate(signs(stage, 2 * self.average).astype(float).reshape(-1, 2)):
                         self.reduce(pair * len(records) + stage, record, *chosen)
                 else:
-                    self.reduce(stage, record, signs(stage, record.r * record.n).astype(float))
+                    self.reduce(stage, record, signs(stage, record.k * record.n).astype(float))
 
         def limit(self, name, other, block):
             moved = getattr(self, name)

@@ -24,7 +24,7 @@ MAKERS = {
     "uoro 2": (partial(ref.UORO, 2), lambda t, kn, rn: kn if t % 2 == 1 else 0),
     "uoro 3": (partial(ref.UORO, 3), lambda t, kn, rn: kn if t % 3 == 2 else 0),
     "kfrtrl 2": (partial(ref.KFRTRL, average=2), lambda t, kn, rn: 4 if t else 2),
-    "reversed": (ref.ReversedKFRTRL, lambda t, kn, rn: rn),
+    "reversed": (ref.ReversedKFRTRL, lambda t, kn, rn: kn),
 }
 every_maker = pytest.mark.parametrize("maker", MAKERS)
 
@@ -88,12 +88,12 @@ def test_unbiased_with_resets_within_windows(name, fresh):
 
 @pytest.mark.parametrize("name", ["gru", "lstm", "rhn"])
 def test_one_reduction_of_reversed_over_every_pattern(name):
-    """Several units with several maps have too many signs for two steps: one step from a state that is not 0."""
-    *_, deltas, tape = problem(CELLS[name](2), 4)
+    """More units have too many signs for two steps: one step from a state that is not 0."""
+    *_, deltas, tape = problem(CELLS[name](4), 4)
     before, rng = ref.ReversedKFRTRL(), np.random.default_rng(0)
     drive(before, tape[:3], deltas[:3], lambda stage, count: rng.choice([-1, 1], count))
     mean = 0
-    for pattern, after in each_reduction(before, tape[3], tape[3][0].r * 2):
+    for pattern, after in each_reduction(before, tape[3], tape[3][0].k * 4):
         mean = mean + after.influence()[0] / 2 ** len(pattern)
     expected = np.tensordot(ref.jacobian(tape[3][0]), before.influence()[0], 1) + ref.immediate(tape[3][0])
     np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-12 * np.abs(after.influence()[0]).max())
@@ -102,17 +102,18 @@ def test_one_reduction_of_reversed_over_every_pattern(name):
 @every_maker
 @pytest.mark.parametrize("which", [0, 1], ids=["carried product", "new product"])
 def test_enumeration_sees_one_percent(maker, which, monkeypatch):
-    """Every reduction asks for the scale of the carried product first, and then for that of the new one."""
-    calls = []
+    """Every reduction asks for the scale of the carried product first, and then for that of the new one, or for several."""
+    calls, scales = [], 3 if maker == "reversed" else 2
 
     def planted(a, b):
         calls.append(a)
         rho, inverse = ref.balance(a, b)
-        return (1.01 * rho if maker == "nobacktrack" or len(calls) % 2 == 1 - which else rho), inverse
+        return (1.01 * rho if maker == "nobacktrack" or (len(calls) % scales != 1) == which else rho), inverse
 
     modules = {"nobacktrack": [estimators, nobacktrack][which], "reversed": reversed}
     monkeypatch.setattr(modules.get(maker, estimators), "balance", planted)
     cell, steps, signs = enumerable("rnn", maker)
+    assert cell.n == 2
     _, _, deltas, tape = problem(cell, steps, seed=3)
     assert 1e-4 < enumeration_error(partial(MAKERS[maker][0], fresh=False), tape, deltas, signs) < 1e-1
 
@@ -136,8 +137,7 @@ def one_reduction(make, name, steps=4, units=3):
     drive(before, tape[:-1], deltas[:-1], lambda stage, count: rng.choice([-1, 1], count))
     mean = np.tensordot(ref.jacobian(tape[-1][0]), before.influence()[0], 1) + ref.immediate(tape[-1][0])
     record = tape[-1][0]
-    counts = {ref.ReversedKFRTRL: record.r * units, ref.KFRTRL: 2 * getattr(before, "average", 1)}
-    signs = counts.get(type(before), record.k * units)
+    signs = 2 * before.average if isinstance(before, ref.KFRTRL) else record.k * units
     noise = np.mean([np.sum((after.influence()[0] - mean) ** 2) for _, after in each_reduction(before, tape[-1], signs)])
     return before, tape, noise
 
@@ -173,14 +173,17 @@ def test_noise_of_a_window(name):
 
 @one_stage
 def test_noise_of_reversed(name):
-    """(rn - 1) |F|^2 + 2 sqrt(rn) |a| |B'| |h_hat| mean |D nu| + 2 <a (x) B', F>."""
+    """(sum |F_i|)^2 - |F|^2 + 2 |a| |B'| sum |F_i| + 2 <a (x) B', F>, less than with signs for the rows of W."""
     before, tape, noise = one_reduction(ref.ReversedKFRTRL, name)
     record, F = tape[-1][0], ref.immediate(tape[-1][0])
     a, B, D = before.a[0], ref.jacobian(record) @ before.B[0], ref.dense_D(record)
+    total = np.linalg.norm(F.reshape(len(F), -1), axis=1).sum()
+    carried, common = np.linalg.norm(a) * np.linalg.norm(B), 2 * np.vdot(np.einsum("p,iq->ipq", a, B), F) - np.sum(F**2)
+    assert noise == pytest.approx(total**2 + 2 * carried * total + common, rel=1e-12)
+    # The same with one scale and a <- p0 a + p1 nu, B <- B' / p0 + (D nu) (x) h_hat / p1.
     sizes = [np.linalg.norm(D @ nu) for nu in product([-1.0, 1.0], repeat=len(a))]
-    carried = np.sqrt(len(a)) * np.linalg.norm(a) * np.linalg.norm(B) * np.linalg.norm(record.h_hat) * np.mean(sizes)
-    closed_form = (len(a) - 1) * np.sum(F**2) + 2 * carried + 2 * np.vdot(np.einsum("p,iq->ipq", a, B), F)
-    assert noise == pytest.approx(closed_form, rel=1e-12)
+    new = np.sqrt(len(a)) * np.linalg.norm(record.h_hat) * np.mean(sizes)
+    assert noise < len(a) * np.sum(F**2) + 2 * carried * new + common
 
 
 @one_stage

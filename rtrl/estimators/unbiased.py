@@ -91,8 +91,8 @@ class KFRTRL(Estimator):
 class ReversedKFRTRL(Estimator):
     """Reversed KF-RTRL (Marschall, Cho and Savin 2020, JMLR 21(135), arXiv:1907.02649).
 
-    The influence is one random Kronecker product a (x) B with the noise on the side of the rows of W.  Time 2 k n^2 m,
-    memory r n + k n m a lane and stage.
+    The influence is one random Kronecker product a (x) B with the noise on the side of the units: a sign and a scale for every
+    state component, as in `NoBackTrack`.  Time 2 k n^2 m, memory r n + k n m a lane and stage.
 
     Parameters
     ----------

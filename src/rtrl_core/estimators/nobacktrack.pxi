@@ -62,22 +62,18 @@ cdef class NoBackTrack(Estimator):
     cdef void new_product(self, long lane, int l) noexcept nogil:
         """nu = eps rho, y = (eps / rho) D and h_hat, of one block."""
         cdef const Stage *stage = &self.net.stages[l]
-        cdef const real *D = self.net.records[l].D + lane * stage.k * stage.rows
         cdef real *nu = self.pair.nu + lane * self.pair.kn
         cdef double *sizes = self.sizes + lane * self.pair.kn
-        cdef double norm_h, total, rho, inverse
-        cdef long n = stage.n, a, c, i, entry
+        cdef double norm_h, rho, inverse
+        cdef long entry
         self.net.signs(lane, l, self.pair.kn, nu)
         extend(stage, &self.net.records[l], lane, self.pair.h_hat_of(lane))
         norm_h = sqrt(norm2(stage.m, self.pair.h_hat_of(lane)))
-        for c in range(stage.k):
-            for i in range(n):
-                total = 0
-                for a in range(stage.r):
-                    total += <double>D[c * stage.rows + a * n + i] * D[c * stage.rows + a * n + i]
-                sizes[c * n + i] = sqrt(total) * norm_h
-                balance(sizes[c * n + i], 1, &rho, &inverse)
-                nu[c * n + i] *= <real>inverse
+        row_norms(stage, &self.net.records[l], lane, sizes)
+        for entry in range(self.pair.kn):
+            sizes[entry] *= norm_h
+            balance(sizes[entry], 1, &rho, &inverse)
+            nu[entry] *= <real>inverse
         self.pair.seed(l, &self.net.records[l], lane)
         # eps / rho becomes eps rho.
         for entry in range(self.pair.kn):

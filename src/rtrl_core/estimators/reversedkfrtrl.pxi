@@ -2,11 +2,13 @@
 # and Savin 2020, JMLR 21(135), arXiv:1907.02649).
 #
 #     G ~ a (x) B        a [rn], B [kn, m]           gradient += a (x) (delta B)
-#     B' = H B           p0 = balance(|B'|, |a|)     p1 = balance(|D nu| |h_hat|, |nu|)
-#     a <- p0 a + p1 nu                              B <- B' / p0 + (D nu) (x) h_hat / p1
+#     B' = H B                           p0 = balance(|B'|, |a|)
+#     a <- p0 a + sum_i nu_i p_i D_i     B <- B' / p0 + sum_i nu_i e_i (x) h_hat / p_i
 #
-# nu [rn] are fair signs, one for each row of W.  Time 2 k n^2 m a step, lane and stage, 1 / r of KF-RTRL;
-# memory rn + k n m.  As there, the factor of B is kept apart ("lazy") and folded into the next product.
+# nu [kn] are fair signs, D_i [rn] is row i of D as a matrix and p_i = balance(|h_hat|, |D_i|), the product
+# dropped where D_i = 0: F = sum_i e_i (x) D_i (x) h_hat.  Signs for the rn rows of W would be unbiased as well,
+# with more noise.  Time 2 k n^2 m a step, lane and stage, 1 / r of KF-RTRL; memory rn + k n m.  As there, the
+# factor of B is kept apart ("lazy") and folded into the next product.
 
 cdef class ReversedKFRTRL(Estimator):
     options = {"fresh": True}
@@ -16,8 +18,9 @@ cdef class ReversedKFRTRL(Estimator):
     cdef double *lazy                # [depth, lanes]
     cdef real *H                     # [threads, k, n, n]
     cdef real *room                  # [threads, kn, PANEL]
-    cdef real *nu                    # [threads, rows]
-    cdef real *Dnu                   # [threads, kn]: D nu, scaled for the panels
+    cdef real *nu                    # [threads, kn]: nu p, and then nu / p scaled for the panels
+    cdef real *nu_D                  # [threads, rows]: (nu p) D
+    cdef double *sizes               # [threads, kn]: |D_i|, and then nu_i / p_i
     cdef real *h_hat                 # [threads, PANEL * panels], 0 beyond m
     cdef real *y                     # [lanes, PANEL * panels]: delta B
     cdef double *squares             # [threads, panels]
@@ -46,8 +49,9 @@ cdef class ReversedKFRTRL(Estimator):
         self.most = panels_of(net.stages[0].m)
         self.H = arena.reals("H", "workspace", threads * kn * net.n)
         self.room = arena.reals("room", "workspace", threads * kn * PANEL)
-        self.nu = arena.reals("nu", "workspace", threads * rows)
-        self.Dnu = arena.reals("Dnu", "workspace", threads * kn)
+        self.nu = arena.reals("nu", "workspace", threads * kn)
+        self.nu_D = arena.reals("nu_D", "workspace", threads * rows)
+        self.sizes = arena.doubles("sizes", "workspace", threads * kn)
         self.h_hat = arena.reals("h_hat", "workspace", threads * PANEL * self.most)
         self.y = arena.reals("y", "workspace", lanes * PANEL * self.most)
         self.squares = arena.doubles("squares", "workspace", threads * self.most)
@@ -89,11 +93,10 @@ cdef class ReversedKFRTRL(Estimator):
         """Scales and the new a of one block, after its B was multiplied by H_l; only block l gains F_l."""
         cdef const Stage *stage = &self.net.stages[block]
         cdef real *a = self.a[block] + lane * stage.rows
-        cdef real *nu = self.nu + slot * stage.rows
-        cdef real *Dnu = self.Dnu + slot * stage.k * stage.n
+        cdef real *nu_D = self.nu_D + slot * stage.rows
         cdef real *h_hat = self.h_hat + slot * PANEL * self.most
         cdef double *lazy = self.lazy + block * self.net.lanes + lane
-        cdef double norm_B = 0, norm_a = sqrt(norm2(stage.rows, a)), guard, p0, q0, p1, q1
+        cdef double norm_B = 0, norm_a = sqrt(norm2(stage.rows, a)), guard, p0, q0
         cdef long p
         for p in range(panels_of(stage.m)):
             norm_B += squares[p]
@@ -110,23 +113,37 @@ cdef class ReversedKFRTRL(Estimator):
             self.clear_block(block, lane)
         extend(stage, &self.net.records[l], lane, h_hat)
         memset(h_hat + stage.m, 0, (PANEL * panels_of(stage.m) - stage.m) * sizeof(real))
-        self.net.signs(lane, l, stage.rows, nu)
-        push_maps(stage, &self.net.records[l], lane, nu, Dnu)
-        balance(sqrt(norm2(stage.k * stage.n, Dnu) * norm2(stage.m, h_hat)), sqrt(<double>stage.rows), &p1, &q1)
-        axpby_norm2(stage.rows, <real>p1, nu, <real>p0, a)
         lazy[0] = q0 * guard if p0 > 0 else 1
-        scale(stage.k * stage.n, <real>(q1 / lazy[0]), Dnu)
+        self.new_product(lane, l, slot, sqrt(norm2(stage.m, h_hat)), lazy[0])
+        axpby_norm2(stage.rows, 1, nu_D, <real>p0, a)
+
+    cdef void new_product(self, long lane, int l, int slot, double norm_h, double lazy) noexcept nogil:
+        """nu_D = (nu p) D, and nu / p of one block."""
+        cdef const Stage *stage = &self.net.stages[l]
+        cdef long kn = stage.k * stage.n, i
+        cdef real *nu = self.nu + slot * kn
+        cdef double *sizes = self.sizes + slot * kn
+        cdef double p, inverse
+        self.net.signs(lane, l, kn, nu)
+        row_norms(stage, &self.net.records[l], lane, sizes)
+        for i in range(kn):
+            balance(norm_h, sizes[i], &p, &inverse)
+            sizes[i] = inverse * nu[i]
+            nu[i] *= <real>p
+        pull_maps(stage, &self.net.records[l], lane, nu, self.nu_D + slot * stage.rows)
+        for i in range(kn):
+            nu[i] = <real>(sizes[i] / lazy)
 
     cdef void add_new(self, Team crew, long lane, int l, int slot) noexcept nogil:
-        """B += (D nu) (x) h_hat, panel by panel."""
+        """B += (nu / p) (x) h_hat, panel by panel."""
         cdef const Stage *stage = &self.net.stages[l]
         cdef long kn = stage.k * stage.n, panels = panels_of(stage.m), p, i
-        cdef const real *Dnu = self.Dnu + slot * kn
+        cdef const real *nu = self.nu + slot * kn
         cdef const real *h_hat = self.h_hat + slot * PANEL * self.most
         cdef real *B = self.factor_B(l, lane)
         for p in range(team_first(crew, panels), team_last(crew, panels)):
             for i in range(kn):
-                axpy(PANEL, Dnu[i], h_hat + p * PANEL, B + (p * kn + i) * PANEL)
+                axpy(PANEL, nu[i], h_hat + p * PANEL, B + (p * kn + i) * PANEL)
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
         cdef long kn = self.net.k * self.net.n, width = self.most * PANEL, panels, p, lane, task

@@ -5,7 +5,7 @@
 # feed         z = W h_hat                      2 rnm flops a lane
 # push         H v                              2 rn^2
 # pull         y = D' delta, delta H            2 rn^2
-# push_maps    D z                              2 krn       pull_maps    D' delta
+# pull_maps    D' delta                         2 krn       row_norms    |D[c,:,i]|
 # credit_outer gradient += y (x) h_hat          2 rnm  (delta F)
 #
 # Functions take a range of lanes, units, rows or columns, so that one body serves a thread that has
@@ -49,15 +49,17 @@ cdef inline void push(const Stage *stage, const Record *record, long lane, const
                 out[c * n + i] += D[c * stage.rows + a * n + i] * z[a * n + i]
 
 
-cdef inline void push_maps(const Stage *stage, const Record *record, long lane, const real *z, real *out) noexcept nogil:
-    """out[kn] = D z of one lane, for a change z [rows] of the pre-activations."""
+cdef inline void row_norms(const Stage *stage, const Record *record, long lane, double *out) noexcept nogil:
+    """out[kn] = |D[c,:,i]| of one lane: the norms of the rows of D as a matrix [kn, rn]."""
     cdef long n = stage.n, a, c, i
     cdef const real *D = record.D + lane * stage.k * stage.rows
-    memset(out, 0, stage.k * n * sizeof(real))
+    cdef double total
     for c in range(stage.k):
-        for a in range(stage.r):
-            for i in range(n):
-                out[c * n + i] += D[c * stage.rows + a * n + i] * z[a * n + i]
+        for i in range(n):
+            total = 0
+            for a in range(stage.r):
+                total += <double>D[c * stage.rows + a * n + i] * D[c * stage.rows + a * n + i]
+            out[c * n + i] = sqrt(total)
 
 
 cdef inline void pull_maps(const Stage *stage, const Record *record, long lane, const real *delta, real *y) noexcept nogil:
