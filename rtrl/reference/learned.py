@@ -117,9 +117,13 @@ class DNI(Estimator):
     def credit(self, delta):
         if self.records is None:
             return [np.zeros((rn, m)) for _, rn, m in self.shapes]
-        gradients, pulled = backward(self.records, delta)
-        self.target = self.target + pulled
-        return gradients
+        return backward(self.records, delta)[0]
+
+    def feedback(self, records, delta):
+        """Credit of losses alone is what A learns from; `answer` to a question of the optimizer teaches nothing."""
+        super().feedback(records, delta)
+        if self.records is not None:
+            self.target = self.target + backward(self.records, delta)[1]
 
     def influence(self):
         """F of the newest step; the synthetic part of a gradient is not linear in delta."""
