@@ -119,6 +119,7 @@ cdef class MetricNoBackTrack(Estimator):
         cdef double *P = self.carried + lane * self.pair.kn
         cdef double norm_w = 0, norm_v = 0, size, v, top = self.cap * self.cap
         cdef long n = stage.n, a, c, i, row
+        cdef bint lost = False
         for row in range(stage.rows):
             norm_w += of_w[row]
         norm_w = sqrt(norm_w)
@@ -128,6 +129,8 @@ cdef class MetricNoBackTrack(Estimator):
                 size = 0
                 for a in range(stage.r):
                     size += <double>D[c * stage.rows + a * n + i] * D[c * stage.rows + a * n + i] * of_h[a * n + i]
+                if not isfinite(size):
+                    size, lost = 0, True
                 v = guard * pushed[row]
                 if not self.propagated:
                     P[row] = (v * norm_w) * (v * norm_w) if self.literal else 0
@@ -135,6 +138,8 @@ cdef class MetricNoBackTrack(Estimator):
                 if P[row] > 0:
                     norm_v += v / P[row] * v
                 self.rho[lane * self.pair.kn + row] = sqrt(sqrt(size) * sqrt(P[row]))
+        if lost:
+            self.guard(lane, INFINITY)
         balance(norm_w + self.eps, sqrt(norm_v) + self.eps, &self.scales[2 * lane], &self.scales[2 * lane + 1])
 
     cdef void new_product(self, long lane, int l) noexcept nogil:
@@ -146,8 +151,9 @@ cdef class MetricNoBackTrack(Estimator):
         for i in range(self.pair.kn):
             nu[i] *= <real>(1 / rho[i]) if rho[i] > 0 else 0
         self.pair.seed(l, &self.net.records[l], lane)
+        # rho^2 may be beyond float32 where rho is not.
         for i in range(self.pair.kn):
-            nu[i] *= <real>(rho[i] * rho[i])
+            nu[i] = <real>(nu[i] * rho[i] * rho[i])
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
         self.pair.credit(team, delta, self.gradient)

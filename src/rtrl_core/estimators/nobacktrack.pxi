@@ -66,14 +66,19 @@ cdef class NoBackTrack(Estimator):
         cdef double *sizes = self.sizes + lane * self.pair.kn
         cdef double norm_h, rho, inverse
         cdef long entry
+        cdef bint lost = False
         self.net.signs(lane, l, self.pair.kn, nu)
         extend(stage, &self.net.records[l], lane, self.pair.h_hat_of(lane))
         norm_h = sqrt(norm2(stage.m, self.pair.h_hat_of(lane)))
         row_norms(stage, &self.net.records[l], lane, sizes)
         for entry in range(self.pair.kn):
             sizes[entry] *= norm_h
+            if not isfinite(<real>sizes[entry]):
+                sizes[entry], lost = 0, True
             balance(sizes[entry], 1, &rho, &inverse)
             nu[entry] *= <real>inverse
+        if lost:
+            self.guard(lane, INFINITY)
         self.pair.seed(l, &self.net.records[l], lane)
         # eps / rho becomes eps rho.
         for entry in range(self.pair.kn):
