@@ -189,7 +189,7 @@ def settled(net, optimizer, J, J_bias, estimator):
     return ours
 
 
-def losses(cell, metric, kind, reduction="kalman", seed=2):
+def losses(cell, metric, kind, reduction="kalman", seed=2, state="propagated", fisher="outer"):
     """150 losses of a net, or of the same net with inputs (and relu units) in other coordinates."""
     n, rng = cell.hidden, np.random.default_rng(seed)
     net = network(cell)
@@ -211,8 +211,8 @@ def losses(cell, metric, kind, reduction="kalman", seed=2):
         W[...] = row[:, None] * W / column
         W[:, -1] -= (W * offset).sum(axis=1)
     # Faster, a deep RHN is chaotic: one rounding of one weight then moves its losses by 0.1.
-    optimizer = rtrl.Kalman(0.005, metric, decay=0.02, prior=1e-30, floor=0.0, warm_up=0)
-    ours = settled(net, optimizer, J, J_bias, rtrl.NoBackTrack(reduction))
+    optimizer = rtrl.Kalman(0.005, metric, fisher, decay=0.02, prior=1e-30, floor=0.0, warm_up=0)
+    ours = settled(net, optimizer, J, J_bias, rtrl.NoBackTrack(reduction, state))
     data = np.random.default_rng(0)
     xs = scale[n : n + 3] * data.normal(size=(150, 2, 3)) + shift[n : n + 3]
     return ours.run(xs, data.integers(0, 4, (150, 2)))
@@ -235,3 +235,21 @@ def test_shifting_the_inputs_changes_nothing(cell):
         for metric in ("diagonal", "quasi-diagonal")
     }
     assert difference["quasi-diagonal"] < 1e-11 and difference["diagonal"] > 1e-3
+
+
+@pytest.mark.parametrize("fisher", ["outer", "exact"])
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    ("cell", "kind", "metric"),
+    [
+        ("rnn relu leak", "units", "diagonal"),
+        ("rnn relu leak", "units", "quasi-diagonal"),
+        ("lstm", "inputs", "diagonal"),
+        ("gru", "shifted", "quasi-diagonal"),
+        ("rhn 3", "shifted", "quasi-diagonal"),
+    ],
+)
+def test_invariance_of_every_kind_of_filter(cell, kind, metric, state, fisher):
+    options = {"state": state, "fisher": fisher}
+    plain = losses(CELLS[cell], metric, "plain", **options)
+    assert np.abs(losses(CELLS[cell], metric, kind, **options) - plain).max() < 1e-10

@@ -202,3 +202,12 @@ def test_less_noise_than_kfrtrl():
         drive(exact, tape, deltas)
         noises.append(np.sum((estimator.influence()[0] - exact.influence()[0]) ** 2))
     assert 0 < noises[1] < noises[0]
+
+
+@every_sum
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "rhn 2"])
+def test_enumeration_sees_one_percent_everywhere(cell, name, monkeypatch):
+    """In the scale of the terms that are mixed, whatever rank and block are."""
+    original = optimal.mixing
+    monkeypatch.setattr(optimal, "mixing", lambda *arguments: 1.01 * original(*arguments))
+    assert 1e-4 < enumeration_error(name, CELLS[cell](2), fresh=False) < 1e-1
