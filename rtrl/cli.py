@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from rtrl import compare, experiment
+from rtrl.commands import compare, experiment
 from rtrl.info import __version__, show_config
 
 __all__ = ["main"]

@@ -121,7 +121,7 @@ def test_interruption(capsys, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtrl.compare.compare", interrupt)
+    monkeypatch.setattr("rtrl.comparison.compare", interrupt)
     assert refusal(capsys, "compare") == (130, "rtrl compare: interrupted\n")
 
 

@@ -14,7 +14,8 @@ from rtrl.cli import main
 from rtrl.comparison import Task
 from rtrl.comparison.progress import Progress
 from rtrl.comparison.settings import label
-from rtrl.experiments import cases, noise, plots
+from rtrl.experiments.noise import cases, picture
+from rtrl.experiments.noise import study as noise
 
 WORDS = "the quick brown fox jumps over the lazy dog; " * 40
 SAMPLES = 50  # of each net in the study below
@@ -217,9 +218,9 @@ def test_missing_matplotlib_is_said_before_the_work(capsys, monkeypatch):
 def test_plot(tmp_path, rows):
     path = tmp_path / "noise.png"
     refused = {"cell": "", "hidden": 6, "trained": False, "estimator": "RTRL", "kind": "exact", "refused": "too large"}
-    plots.noise([*rows, refused, *({**row, "trained": True} for row in rows)], path)
+    picture.save([*rows, refused, *({**row, "trained": True} for row in rows)], path)
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    figure = plots.draw(rows)
+    figure = picture.draw(rows)
     assert [axes.get_xlabel() for axes in figure.axes] == ["hidden units n"] * 2 + ["time t (steps)"] * 2
     assert all(axes.get_ylabel() for axes in figure.axes)
     assert len(figure.legends[0].get_texts()) == len({row["estimator"] for row in rows})

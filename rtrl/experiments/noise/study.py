@@ -21,10 +21,10 @@ from rtrl.cells import RHN
 from rtrl.comparison import settings as recipe
 from rtrl.comparison.specs import parse
 from rtrl.estimators import RTRL, Estimator
-from rtrl.experiments.cases import NETS, flat, make_case
+from rtrl.experiments.noise.cases import NETS, flat, make_case
 from rtrl.session import Session
 
-__all__ = ["WISHES", "Settings", "default_estimators", "measure"]
+__all__ = ["LARGEST_EXACT", "WISHES", "Settings", "default_estimators", "measure"]
 
 LARGEST_EXACT = 32  # units up to which RTRL is measured unless it is asked for: its time grows like n^4
 _LANES = 16  # of one session: the work of crediting lane by lane grows with their square
@@ -82,7 +82,7 @@ class Settings:
     dtype : {"float32", "float64"}
         Of all numbers.
     trained : bool
-        Also measure the nets after some learning, see `rtrl.experiments.cases`.
+        Also measure the nets after some learning, see `rtrl.experiments.noise.cases`.
     threads : int
         Of a session.
     """

@@ -47,7 +47,7 @@ def make_case(settings, task, cell, number, trained):
 
     Parameters
     ----------
-    settings : rtrl.experiments.noise.Settings
+    settings : rtrl.experiments.noise.study.Settings
         Steps, moments, seed, type, threads.
     task : rtrl.comparison.Task
         The text.

@@ -1,0 +1,105 @@
+"""`python -m rtrl compare`: memory, time and learning of every estimator against TBPTT, on real data."""
+
+import argparse
+import dataclasses
+import sys
+
+from rtrl import comparison
+from rtrl.commands import options as shared
+from rtrl.commands.options import number, whole
+from rtrl.comparison import Settings, Task
+from rtrl.comparison.progress import Progress
+from rtrl.comparison.report import FORMATS, render, save
+from rtrl.comparison.settings import ESTIMATORS, label
+
+__all__ = ["add_command"]
+
+_BASE = Settings()
+_HELP = "memory, time and learning of every estimator against TBPTT"
+_DESCRIPTION = """\
+Compare estimators of the gradient on one stream: time and memory of a step, how close the gradient comes to exact
+RTRL, and what is learned.  Without --text or --series the data is the help text that comes with Python.  The table goes
+to stdout, progress to stderr."""
+
+
+def add_command(commands):
+    """Add `compare` to the subcommands of a parser."""
+    parser = shared.add_command(commands, "compare", _HELP, _DESCRIPTION)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--text", metavar="FILE", default=argparse.SUPPRESS, help="predict the characters of this text file (UTF-8)"
+    )
+    source.add_argument("--series", metavar="FILE", default=argparse.SUPPRESS, help="predict a numeric column of this CSV file")
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="column of the CSV file, by name or number from 1 (default: the last)",
+    )
+    shared.add_cell(parser)
+    parser.add_argument("--depth", type=whole(1, 64), default=1, metavar="N", help="stages of an rhn in one time step")
+    parser.add_argument("--hidden", type=whole(1, 2**20), default=_BASE.cell.hidden, metavar="N", help="hidden units")
+    parser.add_argument(
+        "--batch",
+        type=whole(1, 2**20),
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help=f"lanes: places of the stream that are read at once (default: {_BASE.batch_size} for text, 1 for a series)",
+    )
+    parser.add_argument("--steps", type=whole(1, 10**8), default=_BASE.steps, metavar="N", help="time steps of learning")
+    shared.add_threads(parser, _BASE.threads)
+    shared.add_seed(parser, _BASE.seed, "weights and random signs")
+    shared.add_dtype(parser, _BASE.dtype)
+    shared.add_estimators(parser, ", ".join(map(label, ESTIMATORS)), "rows of the table")
+    parser.add_argument("--lr", type=number(above=True), default=_BASE.lr, metavar="X", help="learning rate of Adam")
+    parser.add_argument(
+        "--clip", type=number(above=True), default=_BASE.clip_norm, metavar="X", help="largest norm of a gradient"
+    )
+    parser.add_argument(
+        "--reset",
+        type=whole(0, 2**40),
+        default=_BASE.reset_every,
+        metavar="N",
+        help="steps between resets of a lane's state and influence; 0: never",
+    )
+    parser.add_argument(
+        "--patience",
+        type=number(),
+        default=_BASE.patience,
+        metavar="SECONDS",
+        help="an estimator that would take longer to learn is timed but not trained",
+    )
+    shared.add_format(parser, FORMATS)
+    shared.add_out(parser, "compare.txt, compare.json and compare.csv, with all settings, into this folder")
+    parser.set_defaults(run=_run, parser=parser)
+
+
+def _run(options):
+    """Measure, write, print.  Whatever fails is raised; `rtrl.cli` turns it into a message."""
+    series = getattr(options, "series", None)
+    column = getattr(options, "column", None)
+    if column is not None and series is None:
+        options.parser.error("--column needs --series")
+    if options.depth != 1 and options.cell != "rhn":
+        options.parser.error("--depth is an option of --cell rhn only")
+    out = shared.made_folder(options)
+    task = Task.of_text(getattr(options, "text", None)) if series is None else Task.of_series(series, column)
+    depth = {"depth": options.depth} if options.cell == "rhn" else {}
+    settings = dataclasses.replace(
+        _BASE,
+        cell=shared.CELLS[options.cell](options.hidden, **depth),
+        estimators=options.estimators,
+        batch_size=getattr(options, "batch", _BASE.batch_size if series is None else 1),
+        steps=options.steps,
+        threads=options.threads,
+        seed=options.seed,
+        dtype=options.dtype,
+        lr=options.lr,
+        clip_norm=options.clip,
+        reset_every=options.reset,
+        patience=options.patience,
+    )
+    result = comparison.compare(settings, task, Progress(sys.stderr))
+    if out is not None:
+        save(result, out)
+    sys.stdout.write(render(result, options.format))

@@ -1,0 +1,122 @@
+"""What commands share: types of arguments, and options that mean the same wherever they stand.
+
+Defaults, limits and the words that differ are the caller's.  An option without a default is absent from the namespace
+(argparse.SUPPRESS), so that the help shows no "None".
+"""
+
+import argparse
+import os
+
+from rtrl import cells
+from rtrl import estimators as family
+from rtrl.comparison.specs import parse_list
+
+__all__ = [
+    "CELLS",
+    "add_cell",
+    "add_command",
+    "add_dtype",
+    "add_estimators",
+    "add_format",
+    "add_out",
+    "add_seed",
+    "add_threads",
+    "estimators",
+    "made_folder",
+    "number",
+    "sizes",
+    "whole",
+]
+
+CELLS = {"rhn": cells.RHN, "rnn": cells.RNN, "gru": cells.GRU, "lstm": cells.LSTM}
+
+
+# Types
+
+
+def whole(least, most):
+    """The type of a whole number within limits."""
+
+    def whole_number(text):
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"a whole number is needed; got {text!r}") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is needed; got {text}")
+        return value
+
+    return whole_number
+
+
+def number(above=False):
+    """The type of a finite number of at least 0, or above 0."""
+
+    def number(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not (0 < value < float("inf") or value == 0 and not above):
+            raise argparse.ArgumentTypeError(f"a number {'above 0' if above else 'of at least 0'} is needed; got {text!r}")
+        return value
+
+    return number
+
+
+def sizes(text):
+    """Whole numbers separated by commas, each once, rising."""
+    return tuple(sorted({whole(1, 2**20)(part) for part in text.split(",")}))
+
+
+def estimators(text):
+    """Estimators separated by commas, each once."""
+    try:
+        return parse_list(text, family.Estimator)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# Options
+
+
+def add_command(commands, name, words, description):
+    """A subcommand with its line in the list of commands; its help shows defaults."""
+    return commands.add_parser(name, help=words, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+
+def add_cell(parser):
+    parser.add_argument("--cell", choices=CELLS, default="rhn", help="recurrent cell")
+
+
+def add_estimators(parser, default, rows, note=""):
+    words = f"{rows}, separated by commas, options as in Python{note}"
+    parser.add_argument("--estimators", type=estimators, default=default, metavar="NAMES", help=words)
+
+
+def add_threads(parser, default):
+    parser.add_argument("--threads", type=whole(1, 1024), default=default, metavar="N", help="threads of a session")
+
+
+def add_seed(parser, default, of, most=2**64 - 1):
+    parser.add_argument("--seed", type=whole(0, most), default=default, metavar="N", help=f"seed of {of}")
+
+
+def add_dtype(parser, default):
+    parser.add_argument("--dtype", choices=("float32", "float64"), default=default, help="type of all numbers")
+
+
+def add_format(parser, formats):
+    parser.add_argument("--format", choices=formats, default="table", help="format on stdout")
+
+
+def add_out(parser, files):
+    parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS, help=f"also write {files}")
+
+
+def made_folder(options):
+    """The folder of --out, made if need be: better to fail before the work than after it.  None without --out."""
+    out = getattr(options, "out", None)
+    if out is not None:
+        os.makedirs(out, exist_ok=True)
+    return out
