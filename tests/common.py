@@ -69,15 +69,15 @@ NO_TROUBLE = dict.fromkeys(
 )
 
 
-def network(cell, readout=READOUTS["softmax"], dtype="float64", seed=3, inputs=INPUTS):
+def network(cell, readout=READOUTS["softmax"], dtype="float64", seed=3, inputs=INPUTS, sparsity=None):
     """A small network, the same at every call."""
-    return rtrl.Network(cell, inputs, readout, dtype=dtype, seed=seed)
+    return rtrl.Network(cell, inputs, readout, dtype=dtype, seed=seed, sparsity=sparsity)
 
 
-def session(cell, estimator, optimizer=None, *, readout=READOUTS["softmax"], dtype="float64", **options):
+def session(cell, estimator, optimizer=None, *, readout=READOUTS["softmax"], dtype="float64", sparsity=None, **options):
     """A session on such a network, on one thread unless told otherwise."""
     options = {"threads": 1, "seed": 5, **options}
-    return rtrl.Session(network(cell, readout, dtype), estimator, optimizer, **options)
+    return rtrl.Session(network(cell, readout, dtype, sparsity=sparsity), estimator, optimizer, **options)
 
 
 def troubles(of):

@@ -4,14 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from common import ESTIMATORS, OPTIMIZERS, READOUTS, assert_same_bits, assert_same_session, python, reset_mask, session, stream
+from common import OPTIMIZERS, READOUTS, assert_same_bits, assert_same_session, python, reset_mask, session, stream
+from drivers import SIZES, dense_or_ids, every_estimator, every_readout, remains
 
 import rtrl
 import rtrl_core
-
-every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
-# Sizes around the width of a vector and the group of units that a thread takes, one of them without a remainder.
-CELLS = [rtrl.RNN(33), rtrl.GRU(17), rtrl.LSTM(16), rtrl.RHN(33), rtrl.RHN(18, 2)]
 
 
 def outcome(cell, estimator, threads, lanes, *, dtype="float32", dense=True, steps=7, readout=READOUTS["softmax"]):
@@ -27,17 +24,13 @@ def outcome(cell, estimator, threads, lanes, *, dtype="float32", dense=True, ste
         "losses": losses,
         "evaluation": np.array(trial),
         "prediction": ran.predict(xs[0]),
-        "hidden": ran.hidden,
-        "cosines": ran.shadows[0].cosines,
-        **ran.gradient(),
-        **{f"W {name}": W for name, W in ran.network.parameters().items()},
-        **{f"block {name}": block for name, block in ran._arrays.items()},
+        **remains(ran),
     }
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 16])
 @every_estimator
-@pytest.mark.parametrize("cell", CELLS, ids=repr)
+@pytest.mark.parametrize("cell", SIZES, ids=repr)
 def test_threads(cell, estimator, lanes):
     alone = outcome(cell, estimator, 1, lanes, dense=lanes != 2)
     assert np.isfinite(alone["losses"]).any()
@@ -45,7 +38,7 @@ def test_threads(cell, estimator, lanes):
         assert_same_bits(outcome(cell, estimator, threads, lanes, dense=lanes != 2), alone)
 
 
-@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+@every_readout
 @pytest.mark.parametrize("estimator", [rtrl.KFRTRL(), rtrl.UORO(), rtrl.TBPTT(3)], ids=repr)
 def test_threads_on_a_larger_net(estimator, readout):
     """Several pieces of everything: units, panels, chunks of parameters."""
@@ -76,7 +69,7 @@ def test_threads_of_the_low_level(estimator, lanes):
         assert_same_bits(ran.network.parameters(), teams[0].network.parameters())
 
 
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@dense_or_ids
 @every_estimator
 def test_run_is_repeated_step(estimator, dense):
     """Cut anywhere, down to single steps, with what belongs between the pieces."""

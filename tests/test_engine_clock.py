@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from common import (
-    CELLS,
     ESTIMATORS,
     INPUTS,
     OPTIMIZERS,
@@ -16,11 +15,10 @@ from common import (
     session,
     stream,
 )
+from drivers import both_widths, every_cell, every_estimator, every_readout
 
 import rtrl
 
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 LEARNED = {rtrl.KeRNL: dict(lr=0.0, kernel_lr=0.0), rtrl.DNI: dict(lr=0.0)}  # what a reset keeps is learned at these rates
 DETERMINISTIC = {name: spec for name, spec in ESTIMATORS.items() if spec.kind != "unbiased"}
 
@@ -28,7 +26,7 @@ DETERMINISTIC = {name: spec for name, spec in ESTIMATORS.items() if spec.kind !=
 # A step is four calls
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@both_widths
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @every_estimator
 def test_step_is_four_calls_bit_for_bit(estimator, optimizer, dtype):
@@ -108,7 +106,7 @@ def test_apply_leaves_what_was_not_asked_for():
 # Missing targets
 
 
-@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+@every_readout
 @every_estimator
 def test_missing_targets(estimator, readout):
     """A lane without a target adds nothing; the loss is the mean over the others; the gradient is still over B."""

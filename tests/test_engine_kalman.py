@@ -1,33 +1,30 @@
 """The Kalman optimizer of the engine equals the reference; resume, threads, allocation, what it refuses."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
-from common import (
-    CELLS,
-    READOUTS,
-    assert_same_bits,
-    assert_same_session,
-    distance,
-    reference_twin,
-    reset_mask,
-    session,
-    stream,
+from common import assert_same_bits, assert_same_session, distance, reference_twin, reset_mask, session, stream
+from drivers import (
+    LANES,
+    STEPS,
+    TOLERANCE,
+    assert_equal_runs,
+    assert_same_on_threads,
+    both_widths,
+    dense_or_ids,
+    every_cell,
+    every_readout,
 )
 
 import rtrl
 
-STEPS, LANES = 23, 3
-TOLERANCE = {"float64": 1e-12, "float32": 1e-4}
 FILTERS = {
     f"{metric} {fisher}": rtrl.Kalman(0.05, metric, fisher, 0.05, 0.02, warm_up=3)
     for metric, fisher in itertools.product(("diagonal", "quasi-diagonal"), ("outer", "exact"))
 }
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 every_filter = pytest.mark.parametrize("optimizer", FILTERS.values(), ids=FILTERS)
-every_readout = pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
-both_widths = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
 def metric_of(ours, name):
@@ -35,24 +32,22 @@ def metric_of(ours, name):
     return [ours.network._view(ours._arrays[f"optimizer.{name}"], each) for each in ours.network.parameters()]
 
 
-def assert_equal_runs(ours, xs, ys, resets=None):
-    twin, tolerance = reference_twin(ours), TOLERANCE[ours.network.dtype.name]
-    np.testing.assert_allclose(ours.run(xs, ys, resets), twin.run(xs, ys, resets), rtol=tolerance, atol=tolerance)
-    assert distance(ours.network.parameters(), twin.parameters) < tolerance
+def assert_equal_filters(ours, xs, ys, resets=None):
+    """Runs, and the metric after them."""
+    twin, tolerance = assert_equal_runs(ours, xs, ys, resets), TOLERANCE[ours.network.dtype.name]
     for name in ["J", "inverse"] + ["J_bias", "slope"] * (ours.optimizer.metric == "quasi-diagonal"):
         expected = [getattr(metric, name) for metric in twin.optimizer.metrics]
         assert distance(metric_of(ours, name), expected) < 20 * tolerance
-    return twin
 
 
 @both_widths
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@dense_or_ids
 @every_filter
 @every_cell
 def test_training_run(cell, optimizer, dense, dtype):
     ours = session(cell, rtrl.KFRTRL(), optimizer, dtype=dtype, batch_size=LANES)
     before = {name: view.copy() for name, view in ours.network.parameters().items()}
-    assert_equal_runs(ours, *stream(STEPS, LANES, dense=dense), reset_mask(STEPS, LANES))
+    assert_equal_filters(ours, *stream(STEPS, LANES, dense=dense), reset_mask(STEPS, LANES))
     assert distance(before, ours.network.parameters()) > 0.01
 
 
@@ -74,7 +69,7 @@ def test_training_run(cell, optimizer, dense, dtype):
 )
 def test_readouts_and_estimators(estimator, readout, optimizer):
     ours = session(rtrl.LSTM(4), estimator, optimizer, readout=readout, batch_size=LANES)
-    assert_equal_runs(ours, *stream(60, LANES, readout), reset_mask(60, LANES))
+    assert_equal_filters(ours, *stream(60, LANES, readout), reset_mask(60, LANES))
 
 
 @pytest.mark.parametrize(
@@ -83,13 +78,13 @@ def test_readouts_and_estimators(estimator, readout, optimizer):
 @every_filter
 def test_options(optimizer, changes):
     ours = session(rtrl.GRU(4), rtrl.UORO(), optimizer.replace(**changes), batch_size=LANES)
-    assert_equal_runs(ours, *stream(STEPS, LANES, dense=False, missing=0.7))
+    assert_equal_filters(ours, *stream(STEPS, LANES, dense=False, missing=0.7))
 
 
 @every_filter
 def test_updates_of_several_steps(optimizer):
     ours = session(rtrl.RHN(4, 2), rtrl.KFRTRL(), optimizer, batch_size=LANES, update_every=4)
-    assert_equal_runs(ours, *stream(STEPS, LANES))
+    assert_equal_filters(ours, *stream(STEPS, LANES))
 
 
 @every_filter
@@ -123,14 +118,8 @@ def test_a_stream_without_targets_changes_nothing(optimizer):
 @pytest.mark.parametrize("lanes", [1, 3])
 @every_filter
 def test_threads(optimizer, lanes, dtype):
-    ran = []
-    for threads in (1, 2, 3):
-        ran.append(session(rtrl.GRU(17), rtrl.UORO(), optimizer, dtype=dtype, batch_size=lanes, threads=threads))
-        ran[-1].run(*stream(12, lanes))
-    for other in ran[1:]:
-        assert_same_bits(ran[0].network.parameters(), other.network.parameters())
-        for name in ran[0]._arrays:
-            assert_same_bits(ran[0]._arrays[name], other._arrays[name])
+    make = partial(session, rtrl.GRU(17), rtrl.UORO(), optimizer, dtype=dtype, batch_size=lanes)
+    assert_same_on_threads(make, *stream(12, lanes))
 
 
 @every_filter

@@ -13,12 +13,12 @@ import itertools
 
 import numpy as np
 import pytest
-from common import CELLS, as_reference, distance, flat, session
+from common import as_reference, distance, flat, session
+from drivers import every_cell
 
 import rtrl
 from rtrl import reference
 
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 ONE_STAGE = [rtrl.RNN(5), rtrl.RNN(5, leak=0.3), rtrl.GRU(4), rtrl.LSTM(4), rtrl.RHN(5)]
 TINY = [
     rtrl.RNN(2),

@@ -1,9 +1,24 @@
 """KeRNL and DNI of the engine: equal to the reference, to themselves on any number of threads and after a file; guards."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from common import CELLS, assert_same_bits, assert_same_session, distance, flat, reference_twin, reset_mask, session, stream
-from test_engine_local import LANES, STEPS, TOLERANCE, start
+from common import CELLS, assert_same_bits, distance, flat, reset_mask, session, stream
+from drivers import (
+    LANES,
+    STEPS,
+    TOLERANCE,
+    assert_equal_calls,
+    assert_equal_influence,
+    assert_equal_training,
+    assert_goes_on_from_a_file,
+    assert_same_on_threads,
+    both_widths,
+    dense_or_ids,
+    every_cell,
+)
+from test_engine_local import start
 
 import rtrl
 
@@ -15,23 +30,19 @@ KINDS = {
     "dni": (rtrl.DNI(), None),
     "dni fast": (rtrl.DNI(1.0), 0.5),
 }
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 every_kind = pytest.mark.parametrize("estimator, sparsity", KINDS.values(), ids=KINDS)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@both_widths
+@dense_or_ids
 @every_kind
 @every_cell
 def test_training_run(cell, estimator, sparsity, dense, dtype):
-    """With resets, missing targets and an update at every step; then what was learned, and the influence."""
-    ours = start(cell, estimator, sparsity, rtrl.SGD(0.1), dtype=dtype)
-    twin, tolerance, (xs, ys) = reference_twin(ours), TOLERANCE[dtype], stream(STEPS, LANES, dense=dense)
-    resets = reset_mask(STEPS, LANES)
-    np.testing.assert_allclose(ours.run(xs, ys, resets), twin.run(xs, ys, resets), rtol=tolerance, atol=tolerance)
-    assert distance(ours.network.parameters(), twin.parameters) < tolerance
-    for G, expected in zip(ours.influence().values(), zip(*(each.influence() for each in twin.estimators))):
-        assert distance([G], [np.stack(expected)]) < 3 * tolerance and G.any()
+    """With an update at every step; then what was learned, and the influence."""
+    ours, tolerance = start(cell, estimator, sparsity, rtrl.SGD(0.1), dtype=dtype), TOLERANCE[dtype]
+    twin = assert_equal_training(ours, dense)
+    assert_equal_influence(ours, twin, 3 * tolerance)
+    assert all(G.any() for G in ours.influence().values())
     if isinstance(estimator, rtrl.KeRNL):
         learned = np.stack([each.A[-1] for each in twin.estimators])
         alphas = np.stack([each.alpha[-1] for each in twin.estimators])
@@ -46,26 +57,17 @@ def test_training_run(cell, estimator, sparsity, dense, dtype):
 
 @every_kind
 def test_low_level_calls(estimator, sparsity):
-    """advance, feedback (twice a step, or not at all), gradient, apply; asking for the influence changes nothing."""
+    """With a reset between credit and credit; asking for the influence changes nothing."""
     ours = start(rtrl.LSTM(4), estimator, sparsity, rtrl.SGD(0.1), readout=None)
-    twin, rng, (xs, _) = reference_twin(ours), np.random.default_rng(0), stream(STEPS, LANES)
-    for t, x in enumerate(xs):
-        np.testing.assert_allclose(ours.advance(x), twin.advance(x), rtol=0, atol=1e-12)
-        for credit in rng.normal(size=(t % 3, LANES, 4)):
-            ours.feedback(credit)
-            twin.feedback(credit)
+
+    def credited(t, twin):
         ours.influence()
         if t == 11:
             for each in (ours, twin):
                 each.reset(np.arange(LANES) == 1)
-            ours.feedback(np.ones((LANES, 4)))
-            twin.feedback(np.ones((LANES, 4)))
-        if t % 4 == 3:
-            gradient, expected = ours.gradient(), twin.gradient()
-            assert distance(gradient, expected) < 1e-12
-            ours.apply(gradient)
-            twin.apply(expected)
-    assert distance(ours.network.parameters(), twin.parameters) < 1e-12
+                each.feedback(np.ones((LANES, 4)))
+
+    assert_equal_calls(ours, credited=credited)
 
 
 def test_still_dni_is_immediate():
@@ -80,26 +82,17 @@ def test_still_dni_is_immediate():
 @every_kind
 @pytest.mark.parametrize("cell", [rtrl.RNN(33), rtrl.GRU(17), rtrl.LSTM(18), rtrl.RHN(35, 2)], ids=repr)
 def test_threads(cell, estimator, sparsity, lanes):
-    outcomes = []
-    for threads in (1, 2, 3):
-        ran = start(cell, estimator, sparsity, rtrl.Adam(0.01), dtype="float32", batch_size=lanes, threads=threads)
-        xs, ys = stream(7, lanes, dense=lanes != 2)
-        losses = ran.run(xs, ys, reset_mask(7, lanes))
-        outcomes.append({"losses": losses, **ran.network.parameters(), **ran._arrays})
-    for other in outcomes[1:]:
-        assert_same_bits(other, outcomes[0])
+    make = partial(start, cell, estimator, sparsity, rtrl.Adam(0.01), dtype="float32", batch_size=lanes)
+    assert_same_on_threads(make, *stream(7, lanes, dense=lanes != 2), reset_mask(7, lanes))
 
 
 @every_kind
 @pytest.mark.parametrize("cell", [rtrl.GRU(4), rtrl.LSTM(4), rtrl.RHN(5, 2)], ids=repr)
 def test_save_and_load_in_the_middle(cell, estimator, sparsity, tmp_path):
-    whole = start(cell, estimator, sparsity, rtrl.Adam(0.01), dtype="float32", update_every=3)
+    ran = start(cell, estimator, sparsity, rtrl.Adam(0.01), dtype="float32", update_every=3)
     xs, ys = stream(STEPS, LANES)
-    whole.run(xs[:10], ys[:10])
-    whole.save(tmp_path / "middle")
-    half = rtrl.Session.load(tmp_path / "middle", threads=2)
-    assert_same_bits(half.run(xs[10:], ys[10:]), whole.run(xs[10:], ys[10:]))
-    assert_same_session(half, whole)
+    ran.run(xs[:10], ys[:10])
+    assert_goes_on_from_a_file(ran, xs[10:], ys[10:], tmp_path / "middle")
 
 
 @every_kind

@@ -1,25 +1,28 @@
 """SnAp and RFLO of the engine: equal to the reference, to exact RTRL at their limits, to themselves on any number of threads."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from common import (
-    CELLS,
-    READOUTS,
-    assert_same_bits,
-    assert_same_session,
-    distance,
-    flat,
-    reference_twin,
-    reset_mask,
-    session,
-    stream,
+from common import READOUTS, assert_same_bits, distance, flat, network, reset_mask, session, stream
+from drivers import (
+    LANES,
+    STEPS,
+    TOLERANCE,
+    assert_equal_calls,
+    assert_equal_influence,
+    assert_equal_training,
+    assert_goes_on_from_a_file,
+    assert_same_on_threads,
+    both_widths,
+    dense_or_ids,
+    every_cell,
+    fresh_or_not,
 )
 
 import rtrl
 from rtrl import reference
 
-STEPS, LANES = 23, 3
-TOLERANCE = {"float64": 1e-12, "float32": 1e-4}
 # Estimators with the sparsity of the net they run on.
 KINDS = {
     "snap": (rtrl.SnAp(), None),
@@ -33,67 +36,45 @@ KINDS = {
     "rflo random": (rtrl.RFLO(random_feedback=True), None),
     "rflo random sparse": (rtrl.RFLO(random_feedback=True), 0.4),
 }
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 every_kind = pytest.mark.parametrize("estimator, sparsity", KINDS.values(), ids=KINDS)
 
 
-def sparse_net(cell, sparsity, dtype="float64", readout=READOUTS["softmax"], seed=3):
-    return rtrl.Network(cell, 3, readout, dtype=dtype, seed=seed, sparsity=sparsity)
-
-
-def start(cell, estimator, sparsity, optimizer=None, *, dtype="float64", readout=READOUTS["softmax"], **options):
-    options = {"threads": 1, "seed": 5, "batch_size": LANES, **options}
-    return rtrl.Session(sparse_net(cell, sparsity, dtype, readout), estimator, optimizer, **options)
+def start(cell, estimator, sparsity, optimizer=None, **options):
+    return session(cell, estimator, optimizer, sparsity=sparsity, **{"batch_size": LANES, **options})
 
 
 # Against the reference
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@both_widths
+@dense_or_ids
 @every_kind
 @every_cell
 def test_training_run(cell, estimator, sparsity, dense, dtype):
-    """With resets, missing targets and an update at every step; then the influence itself."""
+    """With an update at every step; then the influence itself."""
     ours = start(cell, estimator, sparsity, rtrl.SGD(0.1), dtype=dtype)
-    twin, tolerance, (xs, ys) = reference_twin(ours), TOLERANCE[dtype], stream(STEPS, LANES, dense=dense)
-    resets = reset_mask(STEPS, LANES)
-    np.testing.assert_allclose(ours.run(xs, ys, resets), twin.run(xs, ys, resets), rtol=tolerance, atol=tolerance)
-    assert distance(ours.network.parameters(), twin.parameters) < tolerance
+    twin = assert_equal_training(ours, dense)
     ours.reset(np.zeros(LANES, bool))
-    for G, expected in zip(ours.influence().values(), zip(*(each.influence() for each in twin.estimators))):
-        assert distance([G], [np.stack(expected)]) < 3 * tolerance
-        assert G.any()
+    assert_equal_influence(ours, twin, 3 * TOLERANCE[dtype])
+    assert all(G.any() for G in ours.influence().values())
 
 
 @every_kind
 def test_low_level_calls(estimator, sparsity):
-    """advance, feedback (twice a step, or not at all), gradient, apply; feedback from outside is never redirected."""
-    ours = start(rtrl.LSTM(4), estimator, sparsity, rtrl.SGD(0.1), readout=None)
-    twin, rng, (xs, _) = reference_twin(ours), np.random.default_rng(0), stream(STEPS, LANES)
-    for t, x in enumerate(xs):
-        np.testing.assert_allclose(ours.advance(x), twin.advance(x), rtol=0, atol=1e-12)
-        for credit in rng.normal(size=(t % 3, LANES, 4)):
-            ours.feedback(credit)
-            twin.feedback(credit)
-        if t % 4 == 3:
-            gradient, expected = ours.gradient(), twin.gradient()
-            assert distance(gradient, expected) < 1e-12
-            ours.apply(gradient)
-            twin.apply(expected)
-    assert distance(ours.network.parameters(), twin.parameters) < 1e-12
+    """Feedback from outside is never redirected."""
+    assert_equal_calls(start(rtrl.LSTM(4), estimator, sparsity, rtrl.SGD(0.1), readout=None))
 
 
 # Limits
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 1e-4)])
-@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "eager"])
+@both_widths
+@fresh_or_not
 @every_cell
-def test_long_reach_is_rtrl(cell, fresh, dtype, tolerance):
+def test_long_reach_is_rtrl(cell, fresh, dtype):
     """On a sparse net from 1 + the longest way on; one order less is not enough."""
     cell = cell.replace(hidden=9)
-    masks = list(sparse_net(cell, 0.75).masks().values())[:-1]
+    masks = list(network(cell, sparsity=0.75).masks().values())[:-1]
     order = 1
     while any((a != b).any() for a, b in zip(reference.reachable(masks, 9, order), reference.reachable(masks, 9, order + 1))):
         order += 1
@@ -102,7 +83,7 @@ def test_long_reach_is_rtrl(cell, fresh, dtype, tolerance):
     exact = start(cell, rtrl.RTRL(), 0.75, dtype=dtype)
     losses = exact.run(xs, ys)
     gradient = exact.gradient()
-    for reach, low, high in ((order, 0, tolerance), (2**31 - 1, 0, tolerance), (1, 1e-3, 10)):
+    for reach, low, high in ((order, 0, TOLERANCE[dtype]), (2**31 - 1, 0, TOLERANCE[dtype]), (1, 1e-3, 10)):
         near = start(cell, rtrl.SnAp(reach, fresh=fresh), 0.75, dtype=dtype)
         assert_same_bits(near.run(xs, ys), losses)
         assert low <= distance(near.gradient(), gradient) < high
@@ -111,7 +92,7 @@ def test_long_reach_is_rtrl(cell, fresh, dtype, tolerance):
 def test_units_by_themselves():
     """Where units read only themselves order 1 is exact."""
     for cell in (rtrl.RNN(5), rtrl.GRU(5), rtrl.LSTM(5), rtrl.RHN(5, 2)):
-        full = sparse_net(cell, None).masks()
+        full = network(cell).masks()
         masks = {name: mask.copy() for name, mask in full.items() if name != "readout.weight"}
         for mask in masks.values():
             mask[:, :5] &= np.tile(np.eye(5, dtype=bool), (len(mask) // 5, 1))
@@ -132,29 +113,17 @@ def test_units_by_themselves():
 @every_kind
 @pytest.mark.parametrize("cell", [rtrl.RNN(33), rtrl.GRU(17), rtrl.LSTM(18), rtrl.RHN(35, 2)], ids=repr)
 def test_threads(cell, estimator, sparsity, lanes):
-    sparsity = sparsity and 0.9
-    outcomes = []
-    for threads in (1, 2, 3):
-        ran = start(cell, estimator, sparsity, rtrl.Adam(0.01), dtype="float32", batch_size=lanes, threads=threads)
-        xs, ys = stream(7, lanes, dense=lanes != 2)
-        losses = ran.run(xs, ys, reset_mask(7, lanes))
-        outcomes.append({"losses": losses, **ran.network.parameters(), **ran._arrays})
-    for other in outcomes[1:]:
-        assert_same_bits(other, outcomes[0])
+    make = partial(start, cell, estimator, sparsity and 0.9, rtrl.Adam(0.01), dtype="float32", batch_size=lanes)
+    assert_same_on_threads(make, *stream(7, lanes, dense=lanes != 2), reset_mask(7, lanes))
 
 
 @every_kind
 @pytest.mark.parametrize("cell", [rtrl.GRU(4), rtrl.LSTM(4), rtrl.RHN(5, 2)], ids=repr)
 def test_save_and_load_in_the_middle(cell, estimator, sparsity, tmp_path):
-    whole = start(cell, estimator, sparsity, rtrl.Adam(0.01), dtype="float32", update_every=3)
+    ran = start(cell, estimator, sparsity, rtrl.Adam(0.01), dtype="float32", update_every=3)
     xs, ys = stream(STEPS, LANES)
-    whole.run(xs[:10], ys[:10])
-    whole.save(tmp_path / "middle")
-    half = rtrl.Session.load(tmp_path / "middle", threads=2)
-    assert repr(half) == repr(whole)
-    assert_same_bits(half.run(xs[10:], ys[10:]), whole.run(xs[10:], ys[10:]))
-    assert_same_session(half, whole)
-    assert_same_bits(half.network.masks(), whole.network.masks())
+    ran.run(xs[:10], ys[:10])
+    assert_goes_on_from_a_file(ran, xs[10:], ys[10:], tmp_path / "middle")
 
 
 # Guards, memory, refusals

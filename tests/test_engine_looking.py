@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 from common import (
-    CELLS,
-    ESTIMATORS,
     INPUTS,
     OPTIMIZERS,
-    READOUTS,
     assert_same_bits,
     assert_same_session,
     flat,
@@ -15,11 +12,9 @@ from common import (
     session,
     stream,
 )
+from drivers import every_cell, every_estimator, every_readout
 
 import rtrl
-
-every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 
 
 @every_estimator
@@ -47,7 +42,7 @@ def test_looking_changes_nothing(estimator):
     assert_same_bits(looks.gradient(), twin.gradient())
 
 
-@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+@every_readout
 def test_predict_and_evaluate_foresee_the_run(readout):
     """At a learning rate of 0 evaluate is the mean loss of the run; predictions are the probabilities it is scored by."""
     ran = session(rtrl.GRU(4), rtrl.RTRL(), rtrl.SGD(0.0), readout=readout, batch_size=2)

@@ -1,32 +1,31 @@
 """NoBackTrack in the metric of the Kalman optimizer, compiled: equal to the reference, and invariant."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
-from common import (
-    CELLS,
-    assert_same_bits,
-    assert_same_session,
-    distance,
-    flat,
-    network,
-    reference_twin,
-    reset_mask,
-    session,
-    stream,
+from common import CELLS, assert_same_session, flat, network, reset_mask, session, stream
+from drivers import (
+    LANES,
+    STEPS,
+    assert_equal_influence,
+    assert_equal_on_wide_nets,
+    assert_equal_training,
+    assert_same_on_threads,
+    both_widths,
+    dense_or_ids,
+    every_cell,
+    fresh_or_not,
+    wide_cells,
 )
 
 import rtrl
 
-STEPS, LANES = 23, 3
 TOLERANCE = {"float64": 1e-11, "float32": 1e-3}
 FILTER = rtrl.Kalman(0.05, "quasi-diagonal", decay=0.05, prior=0.02, warm_up=3)
 STATES = ["propagated", "local", "literal"]
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 every_state = pytest.mark.parametrize("state", STATES)
-both_widths = pytest.mark.parametrize("dtype", TOLERANCE)
-fresh_or_not = pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "eager"])
 
 
 def in_metric(state="propagated", fresh=True):
@@ -34,30 +33,22 @@ def in_metric(state="propagated", fresh=True):
 
 
 @both_widths
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@dense_or_ids
 @fresh_or_not
 @every_state
 @every_cell
 def test_equals_the_reference(cell, state, fresh, dense, dtype):
     """Sign for sign, with resets and missing targets, while the metric moves."""
     ours = session(cell, in_metric(state, fresh), FILTER, dtype=dtype, batch_size=LANES)
-    twin, tolerance = reference_twin(ours), TOLERANCE[dtype]
-    (xs, ys), resets = stream(STEPS, LANES, dense=dense), reset_mask(STEPS, LANES)
-    np.testing.assert_allclose(ours.run(xs, ys, resets), twin.run(xs, ys, resets), rtol=tolerance, atol=tolerance)
-    assert distance(ours.network.parameters(), twin.parameters) < tolerance
+    twin, (xs, _) = assert_equal_training(ours, dense, TOLERANCE[dtype]), stream(STEPS, LANES, dense=dense)
     assert np.isnan(ours.step(xs[0], np.full(LANES, -1))) and np.isnan(twin.step(xs[0], np.full(LANES, -1)))
-    for G, expected in zip(ours.influence().values(), zip(*(each.influence() for each in twin.estimators))):
-        assert distance([G], [np.stack(expected)]) < 3 * tolerance
+    assert_equal_influence(ours, twin, 3 * TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("metric", ["diagonal", "quasi-diagonal"])
-@pytest.mark.parametrize("cell", [rtrl.RNN(17), rtrl.GRU(19), rtrl.LSTM(16), rtrl.RHN(33), rtrl.RHN(18, 2)], ids=repr)
+@wide_cells
 def test_sizes_around_the_vector_width(cell, metric):
-    net = rtrl.Network(cell, 21, rtrl.Softmax(37), dtype="float64", seed=1)
-    ours = rtrl.Session(net, in_metric(), rtrl.Kalman(0.01, metric, warm_up=2), batch_size=2, seed=8, threads=1)
-    twin, (xs, ys) = reference_twin(ours), stream(7, 2, net.readout, inputs=21)
-    np.testing.assert_allclose(ours.run(xs, ys), twin.run(xs, ys), rtol=1e-11)
-    assert distance(net.parameters(), twin.parameters) < 1e-11
+    assert_equal_on_wide_nets(cell, in_metric(), rtrl.Kalman(0.01, metric, warm_up=2), 1e-11)
 
 
 @both_widths
@@ -65,13 +56,10 @@ def test_sizes_around_the_vector_width(cell, metric):
 @pytest.mark.parametrize("cell", [rtrl.GRU(17), rtrl.LSTM(33), rtrl.RHN(18, 2)], ids=repr)
 @every_state
 def test_threads(state, cell, lanes, dtype):
-    ran = [session(cell, in_metric(state), FILTER, dtype=dtype, batch_size=lanes, threads=threads) for threads in (1, 2, 3)]
-    for each in ran:
-        each.run(*stream(12, lanes), reset_mask(12, lanes))
-    for other in ran[1:]:
-        for name in ran[0]._arrays:
-            assert_same_bits(ran[0]._arrays[name], other._arrays[name])
-        assert_same_session(ran[0], other)
+    make = partial(session, cell, in_metric(state), FILTER, dtype=dtype, batch_size=lanes)
+    alone, *others = assert_same_on_threads(make, *stream(12, lanes), reset_mask(12, lanes))
+    for other in others:
+        assert_same_session(alone, other)
 
 
 @every_state

@@ -3,25 +3,29 @@
 The laws (unbiased, least noise, exact where they can be) stand in test_engine_optimal_laws.py.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
-from common import (
-    CELLS,
-    OPTIMIZERS,
-    assert_same_bits,
-    assert_same_session,
-    distance,
-    python,
-    reference_twin,
-    reset_mask,
-    session,
-    stream,
+from common import OPTIMIZERS, assert_same_bits, python, reset_mask, session, stream
+from drivers import (
+    LANES,
+    SIZES,
+    STEPS,
+    TOLERANCE,
+    assert_equal_calls,
+    assert_equal_influence,
+    assert_equal_runs,
+    assert_equal_training,
+    assert_goes_on_from_a_file,
+    assert_same_on_threads,
+    both_widths,
+    dense_or_ids,
+    every_cell,
 )
 
 import rtrl
 
-STEPS, LANES = 23, 3
-TOLERANCE = {"float64": 1e-12, "float32": 1e-4}
 SUMS = {
     "ok 1": rtrl.OK(1),
     "ok 3": rtrl.OK(3),
@@ -31,65 +35,34 @@ SUMS = {
     "blocks 4, 8": rtrl.BlockOK(4, 8),
     "blocks 20, 5": rtrl.BlockOK(20, 5),
 }
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 every_sum = pytest.mark.parametrize("estimator", SUMS.values(), ids=SUMS)
-both_widths = pytest.mark.parametrize("dtype", TOLERANCE)
-# Sizes around the width of a vector and the group of units that a thread takes, one of them without a remainder.
-SIZES = [rtrl.RNN(33), rtrl.GRU(17), rtrl.LSTM(16), rtrl.RHN(33), rtrl.RHN(18, 2)]
-
-
-def assert_same_influence(ours, twin, tolerance):
-    for G, expected in zip(ours.influence().values(), zip(*(each.influence() for each in twin.estimators))):
-        assert distance([G], [np.stack(expected)]) < tolerance
 
 
 # The reference
 
 
 @both_widths
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@dense_or_ids
 @every_sum
 @every_cell
 def test_training_run(cell, estimator, dense, dtype):
-    """With resets and missing targets, the weights changing at every step."""
+    """The weights changing at every step; then the influence itself."""
     ours = session(cell, estimator, rtrl.SGD(0.1), dtype=dtype, batch_size=LANES)
-    twin, tolerance, (xs, ys) = reference_twin(ours), TOLERANCE[dtype], stream(STEPS, LANES, dense=dense)
-    resets = reset_mask(STEPS, LANES)
-    np.testing.assert_allclose(ours.run(xs, ys, resets), twin.run(xs, ys, resets), rtol=tolerance, atol=tolerance)
-    assert distance(ours.network.parameters(), twin.parameters) < tolerance
-    assert_same_influence(ours, twin, 3 * tolerance)
+    assert_equal_influence(ours, assert_equal_training(ours, dense), 3 * TOLERANCE[dtype])
 
 
 @both_widths
 @pytest.mark.parametrize("cell", SIZES, ids=repr)
 @pytest.mark.parametrize("estimator", [rtrl.OK(3), rtrl.BlockOK(4, 8)], ids=repr)
 def test_sizes_around_the_vector_width(cell, estimator, dtype):
-    ours = session(cell, estimator, rtrl.SGD(0.05), dtype=dtype, batch_size=2)
-    twin, (xs, ys) = reference_twin(ours), stream(18, 2)
-    np.testing.assert_allclose(ours.run(xs, ys), twin.run(xs, ys), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
-    assert distance(ours.network.parameters(), twin.parameters) < TOLERANCE[dtype]
+    assert_equal_runs(session(cell, estimator, rtrl.SGD(0.05), dtype=dtype, batch_size=2), *stream(18, 2))
 
 
 @every_sum
 def test_low_level_calls(estimator):
-    """advance, feedback (twice a step, or not at all), reset, gradient, apply, and influence in the middle of it."""
+    """With resets, and the influence in the middle of it."""
     ours = session(rtrl.LSTM(4), estimator, rtrl.SGD(0.1), readout=None, batch_size=LANES)
-    twin, rng, (xs, _), resets = reference_twin(ours), np.random.default_rng(0), stream(STEPS, LANES), reset_mask(STEPS, LANES)
-    for t, x in enumerate(xs):
-        if resets[t].any():
-            ours.reset(resets[t])
-            twin.reset(resets[t])
-        np.testing.assert_allclose(ours.advance(x), twin.advance(x), rtol=0, atol=1e-12)
-        for credit in rng.normal(size=(t % 3, LANES, 4)):
-            ours.feedback(credit)
-            twin.feedback(credit)
-        if t % 4 == 3:
-            gradient, expected = ours.gradient(), twin.gradient()
-            assert distance(gradient, expected) < 1e-12
-            ours.apply(gradient)
-            twin.apply(expected)
-            assert_same_influence(ours, twin, 1e-12)
-    assert distance(ours.network.parameters(), twin.parameters) < 1e-12
+    assert_equal_calls(ours, reset_mask(STEPS, LANES), applied=lambda t, twin: assert_equal_influence(ours, twin, 1e-12))
 
 
 @every_sum
@@ -109,22 +82,14 @@ def test_ids_then_numbers_in_one_block(estimator):
 # Threads and checkpoints
 
 
-def outcome(cell, estimator, threads, lanes, dtype="float32"):
-    """Everything that a run with resets leaves behind, in the middle of a block."""
-    ran = session(cell, estimator, OPTIMIZERS["adam"], dtype=dtype, batch_size=lanes, threads=threads, shadow=rtrl.KFRTRL())
-    xs, ys = stream(11, lanes, dense=lanes != 2)
-    losses = ran.run(xs, ys, reset_mask(11, lanes))
-    return {"losses": losses, "cosines": ran.shadows[0].cosines, **{name: block.copy() for name, block in ran._arrays.items()}}
-
-
 @pytest.mark.parametrize("lanes", [1, 2, 3, 16])
 @pytest.mark.parametrize("estimator", [rtrl.OK(3), rtrl.BlockOK(2, 4), rtrl.BlockOK(1, 3, fresh=False)], ids=repr)
 @pytest.mark.parametrize("cell", SIZES, ids=repr)
 def test_threads(cell, estimator, lanes):
+    """With a shadow, and stopping in the middle of a block."""
     for dtype in TOLERANCE:
-        alone = outcome(cell, estimator, 1, lanes, dtype)
-        for threads in (2, 3):
-            assert_same_bits(outcome(cell, estimator, threads, lanes, dtype), alone)
+        make = partial(session, cell, estimator, OPTIMIZERS["adam"], dtype=dtype, batch_size=lanes, shadow=rtrl.KFRTRL())
+        assert_same_on_threads(make, *stream(11, lanes, dense=lanes != 2), reset_mask(11, lanes))
 
 
 @pytest.mark.parametrize("middle", [1, 3, 4, 6])
@@ -132,15 +97,12 @@ def test_threads(cell, estimator, lanes):
 def test_goes_on_from_a_file(estimator, middle, tmp_path):
     """In every place of a block, closed or with a step open, on another number of threads."""
     for open_step in (False, True):
-        whole = session(rtrl.RHN(5, 2), estimator, OPTIMIZERS["adam"], dtype="float32", batch_size=2)
+        ran = session(rtrl.RHN(5, 2), estimator, OPTIMIZERS["adam"], dtype="float32", batch_size=2)
         xs, ys = stream(15, 2, dense=open_step)
-        whole.run(xs[:middle], ys[:middle], reset_mask(middle, 2))
+        ran.run(xs[:middle], ys[:middle], reset_mask(middle, 2))
         if open_step:
-            whole.advance(xs[middle])
-        whole.save(tmp_path / "file")
-        resumed = rtrl.Session.load(tmp_path / "file", threads=3)
-        assert_same_bits(resumed.run(xs[middle:], ys[middle:]), whole.run(xs[middle:], ys[middle:]))
-        assert_same_session(resumed, whole)
+            ran.advance(xs[middle])
+        assert_goes_on_from_a_file(ran, xs[middle:], ys[middle:], tmp_path / "file", threads=3)
 
 
 # Guards and memory

@@ -10,14 +10,13 @@ import itertools
 
 import numpy as np
 import pytest
-from common import CELLS, distance, flat, reset_mask, session, stream
+from common import distance, flat, reset_mask, session, stream
+from drivers import every_cell, fresh_or_not
 from test_engine_laws import ONE_STAGE, TINY, drive, problem, sample, whole_bptt
 
 import rtrl
 
 one_stage = pytest.mark.parametrize("cell", ONE_STAGE, ids=repr)
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-fresh_or_not = pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "eager"])
 
 
 # Unbiasedness

@@ -8,7 +8,20 @@ Threads, checkpoints, guards and options are in test_engine_unbiased_session.py.
 
 import numpy as np
 import pytest
-from common import CELLS, distance, flat, reference_twin, reset_mask, session, stream
+from common import distance, flat, reference_twin, session, stream
+from drivers import (
+    LANES,
+    TOLERANCE,
+    assert_equal_calls,
+    assert_equal_influence,
+    assert_equal_on_wide_nets,
+    assert_equal_training,
+    both_widths,
+    dense_or_ids,
+    every_cell,
+    influences,
+    wide_cells,
+)
 
 import rtrl
 
@@ -22,33 +35,24 @@ ESTIMATORS = {
     "reversed": rtrl.ReversedKFRTRL(),
     "reversed eager": rtrl.ReversedKFRTRL(fresh=False),
 }
-STEPS, LANES = 23, 3
-TOLERANCE = {"float64": 1e-12, "float32": 1e-4}
-
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 with_memory = pytest.mark.parametrize("estimator", [rtrl.UORO(4), rtrl.UORO(4, fresh=False)], ids=["fresh", "eager"])
-both_widths = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
 # Reference
 
 
 @both_widths
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@dense_or_ids
 @every_estimator
 @every_cell
 def test_training_run(cell, estimator, dense, dtype):
-    """With resets, missing targets, and an update at every step."""
+    """With an update at every step; then the influence itself."""
     ours = session(cell, estimator, rtrl.SGD(0.1), dtype=dtype, batch_size=LANES)
-    twin, tolerance, (xs, ys) = reference_twin(ours), TOLERANCE[dtype], stream(STEPS, LANES, dense=dense)
-    resets = reset_mask(STEPS, LANES)
-    np.testing.assert_allclose(ours.run(xs, ys, resets), twin.run(xs, ys, resets), rtol=tolerance, atol=tolerance)
-    assert distance(ours.network.parameters(), twin.parameters) < tolerance
+    twin = assert_equal_training(ours, dense)
     twin.observe()
     ours.reset(np.zeros(LANES, bool))
-    for G, expected in zip(ours.influence().values(), zip(*(each.influence() for each in twin.estimators))):
-        assert distance([G], [np.stack(expected)]) < 3 * tolerance
+    assert_equal_influence(ours, twin, 3 * TOLERANCE[dtype])
 
 
 @both_widths
@@ -56,21 +60,15 @@ def test_training_run(cell, estimator, dense, dtype):
 @every_estimator
 def test_updates_every_few_steps(estimator, update_every, dtype):
     """In step with the windows, and across them."""
-    ours = session(rtrl.LSTM(4), estimator, rtrl.SGD(0.1), dtype=dtype, batch_size=LANES, update_every=update_every)
-    twin, (xs, ys), resets = reference_twin(ours), stream(STEPS, LANES), reset_mask(STEPS, LANES)
-    np.testing.assert_allclose(ours.run(xs, ys, resets), twin.run(xs, ys, resets), rtol=TOLERANCE[dtype])
-    assert distance(ours.network.parameters(), twin.parameters) < TOLERANCE[dtype]
+    assert_equal_training(
+        session(rtrl.LSTM(4), estimator, rtrl.SGD(0.1), dtype=dtype, batch_size=LANES, update_every=update_every)
+    )
 
 
 @every_estimator
-@pytest.mark.parametrize("cell", [rtrl.RNN(17), rtrl.GRU(19), rtrl.LSTM(16), rtrl.RHN(33), rtrl.RHN(18, 2)], ids=repr)
+@wide_cells
 def test_sizes_around_the_vector_width(cell, estimator):
-    """More units than one vector holds, with and without a remainder; a wide input and many outputs."""
-    net = rtrl.Network(cell, 21, rtrl.Softmax(37), dtype="float64", seed=1)
-    ours = rtrl.Session(net, estimator, rtrl.SGD(0.05), batch_size=2, seed=8, threads=1)
-    twin, (xs, ys) = reference_twin(ours), stream(7, 2, net.readout, inputs=21)
-    np.testing.assert_allclose(ours.run(xs, ys), twin.run(xs, ys), rtol=1e-12)
-    assert distance(net.parameters(), twin.parameters) < 1e-12
+    assert_equal_on_wide_nets(cell, estimator, rtrl.SGD(0.05))
 
 
 @every_estimator
@@ -86,27 +84,14 @@ def test_influence_after_every_step(cell, estimator):
         mask = np.arange(LANES) == (1 if t == 6 else LANES)
         ours.reset(mask)
         twin.reset(mask)
-        for G, expected in zip(ours.influence().values(), zip(*(each.influence() for each in twin.estimators))):
-            np.testing.assert_allclose(G, np.stack(expected), rtol=0, atol=1e-12)
+        for G, expected in influences(ours, twin):
+            np.testing.assert_allclose(G, expected, rtol=0, atol=1e-12)
         assert opened.any() and (t != 6 or not any(G[1].any() for G in ours.influence().values()))
 
 
 @every_estimator
 def test_low_level_calls(estimator):
-    """advance, feedback (twice a step, or not at all), gradient, apply."""
-    ours = session(rtrl.LSTM(4), estimator, rtrl.SGD(0.1), readout=None, batch_size=LANES)
-    twin, rng, (xs, _) = reference_twin(ours), np.random.default_rng(0), stream(STEPS, LANES)
-    for t, x in enumerate(xs):
-        np.testing.assert_allclose(ours.advance(x), twin.advance(x), rtol=0, atol=1e-12)
-        for credit in rng.normal(size=(t % 3, LANES, 4)):
-            ours.feedback(credit)
-            twin.feedback(credit)
-        if t % 4 == 3:
-            gradient, expected = ours.gradient(), twin.gradient()
-            assert distance(gradient, expected) < 1e-12
-            ours.apply(gradient)
-            twin.apply(expected)
-    assert distance(ours.network.parameters(), twin.parameters) < 1e-12
+    assert_equal_calls(session(rtrl.LSTM(4), estimator, rtrl.SGD(0.1), readout=None, batch_size=LANES))
 
 
 # Windows

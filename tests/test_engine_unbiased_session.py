@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from common import READOUTS, assert_same_bits, assert_same_session, flat, reset_mask, session, stream
+from common import assert_same_bits, assert_same_session, flat, reset_mask, session, stream
+from drivers import assert_same_on_threads, dense_or_ids, every_readout
 from test_engine_unbiased import ESTIMATORS
 
 import rtrl
@@ -14,31 +15,19 @@ every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=
 @every_estimator
 @pytest.mark.parametrize("cell", [rtrl.RNN(33), rtrl.LSTM(17), rtrl.RHN(18, 2)], ids=repr)
 def test_threads(cell, estimator, lanes):
-    """The same bits, guards included, on one, two and three threads."""
-    runs = []
-    for threads in (1, 2, 3):
-        ran = session(
-            cell,
-            estimator,
-            rtrl.Adam(0.01),
-            dtype="float32",
-            batch_size=lanes,
-            threads=threads,
-            influence_cap=8.0,
-            update_every=3,
-        )
-        xs, ys = stream(11, lanes, dense=lanes == 1)
+    """Guards included."""
+
+    def make(threads):
+        options = dict(dtype="float32", batch_size=lanes, threads=threads, influence_cap=8.0, update_every=3)
+        ran = session(cell, estimator, rtrl.Adam(0.01), **options)
         ran._warned = True
-        losses = ran.run(xs, ys, reset_mask(11, lanes))
-        runs.append((losses, ran._arrays, {**ran.network.parameters(), **ran.gradient()}))
-    for losses, arrays, rest in runs[1:]:
-        assert_same_bits(losses, runs[0][0])
-        assert_same_bits(arrays, runs[0][1])
-        assert_same_bits(rest, runs[0][2])
+        return ran
+
+    assert_same_on_threads(make, *stream(11, lanes, dense=lanes == 1), reset_mask(11, lanes))
 
 
 @pytest.mark.parametrize("middle", [6, 7, 8])
-@pytest.mark.parametrize("dense", [True, False], ids=["dense", "ids"])
+@dense_or_ids
 @every_estimator
 def test_save_and_load(tmp_path, estimator, dense, middle):
     """In the middle of a window and at its ends, with credit outstanding and a step open; bit for bit."""
@@ -136,7 +125,7 @@ def test_options_that_are_refused(make, options, error, match):
         make(**options)
 
 
-@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+@every_readout
 @every_estimator
 def test_shadow(estimator, readout):
     """As a shadow it has the gradient of a session of its own, and the session does not notice."""

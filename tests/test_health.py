@@ -8,7 +8,6 @@ from common import (
     ESTIMATORS,
     INPUTS,
     NO_TROUBLE,
-    READOUTS,
     assert_same_bits,
     flat,
     growing,
@@ -16,10 +15,9 @@ from common import (
     stream,
     troubles,
 )
+from drivers import every_estimator, every_readout
 
 import rtrl
-
-every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 
 
 def test_counts_of_a_healthy_run():
@@ -89,7 +87,7 @@ def test_only_the_bad_lane_is_dropped():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38], ids=["nan", "inf", "overflow"])
-@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+@every_readout
 def test_a_readout_that_overflows(readout, value):
     """The loss is reported as infinite, not as missing; nothing is learned from it, and the cell stays as it is."""
     ran = session(rtrl.RNN(5), rtrl.KFRTRL(), rtrl.SGD(0.1), readout=readout, dtype="float32", batch_size=2)

@@ -5,7 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-from common import CELLS, ESTIMATORS, OPTIMIZERS, READOUTS, assert_same_bits, distance, flat, reference_twin, session, stream
+from common import ESTIMATORS, OPTIMIZERS, READOUTS, assert_same_bits, distance, flat, reference_twin, session, stream
+from drivers import every_cell
 
 import rtrl
 
@@ -13,7 +14,6 @@ import rtrl
 METRIC = [rtrl.NoBackTrack("kalman", state) for state in ("propagated", "local", "literal")]
 EVERY_ESTIMATOR = [*ESTIMATORS.values(), rtrl.SnAp(2), *METRIC]
 
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 every_estimator = pytest.mark.parametrize("estimator", EVERY_ESTIMATOR, ids=repr)
 
 
