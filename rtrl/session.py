@@ -1,15 +1,14 @@
 """A session: a network that learns online from a batch of endless streams."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rtrl import _arguments, checkpoint
+from rtrl import checkpoint
+from rtrl._calls import Calls
 from rtrl._spec import integer, positive
-from rtrl._view import View
 from rtrl.estimators import TBPTT, Estimator
 from rtrl.network import Network
 from rtrl.optimizers import Optimizer
@@ -18,7 +17,7 @@ from rtrl.shadow import Shadow
 __all__ = ["Session"]
 
 
-class Session(View):
+class Session(Calls):
     """Online learning of one network from `batch_size` parallel streams (lanes).
 
     Parameters
@@ -128,83 +127,6 @@ class Session(View):
             Mean loss of each step over the lanes that have a target, in nats; NaN where none has.
         """
         return self._learn(("xs", "ys"), xs, ys, resets, single=False)
-
-    def advance(self, x: ArrayLike) -> np.ndarray:
-        """Move state and influence by one step, without a target.
-
-        Parameters
-        ----------
-        x : array_like
-            As for `step`.
-
-        Returns
-        -------
-        ndarray [B, n]
-            The new hidden units.
-        """
-        with self._alone():
-            ids, x = self._inputs("x", x, True)
-            if x is not None:
-                self._need_dense()
-            self._engine.advance(ids, x)
-            hidden = self._hidden()
-        self._warn()
-        return hidden
-
-    def feedback(self, dL_dh: ArrayLike) -> None:
-        """Credit the current step with d loss / d h [B, n]; may be called any number of times.
-
-        Lanes are separate losses: the gradient is the mean over lanes.
-        """
-        with self._alone():
-            if self.steps == 0:
-                raise RuntimeError("feedback needs a step to credit: call advance first")
-            self._engine.feedback(_arguments.credit(self.network, self.batch_size, dL_dh))
-
-    def gradient(self) -> dict[str, np.ndarray]:
-        """The mean over lanes of everything credited since the last call, which it clears.
-
-        Returns
-        -------
-        dict of str to ndarray
-            Arrays like `Network.parameters`.
-        """
-        with self._alone():
-            similarity = np.full((1, len(self._shadows), 2), np.nan) if self._shadows else None
-            self._engine.gradient(similarity)
-            flat = self._arrays["estimator.gradient"]
-            finite, result = np.isfinite(flat).all(), self._named(flat)
-            self._engine.forget_gradient()
-            self._compare(similarity, np.zeros(1, int))
-        if not finite:
-            warnings.warn("the gradient is not finite", RuntimeWarning, stacklevel=2)
-        return result
-
-    def apply(self, gradients: Mapping[str, ArrayLike]) -> None:
-        """One step of the optimizer along `gradients`, a dict as `gradient` returns it.
-
-        What is credited but not yet asked for by `gradient` stays.  A gradient whose norm is not finite is skipped and
-        counted.
-        """
-        with self._alone():
-            if self.optimizer is None:
-                raise RuntimeError("apply needs an optimizer: pass one to Session")
-            checked = _arguments.gradients(self.network, gradients)
-            rate = self._rate(max(0, self.steps - 1))
-            self._engine.close()
-            flat = self._arrays["estimator.gradient"]
-            credited = flat.copy()
-            flat[:] = 0
-            for name, value in checked.items():
-                self.network._view(flat, name)[...] = value
-            self._engine.apply(rate)
-            flat[:] = credited
-        self._warn()
-
-    def reset(self, lanes: ArrayLike | None = None) -> None:
-        """Zero state and influence of some lanes (boolean mask [B]) or of all; what was credited stays."""
-        with self._alone():
-            self._engine.reset(_arguments.lanes_mask(self.batch_size, lanes))
 
     def shadow(self, estimator: Estimator) -> Shadow:
         """Attach a passive estimator that watches the same stream from now on.
