@@ -82,7 +82,7 @@ class Calls(View):
             credited = flat.copy()
             flat[:] = 0
             for name, value in checked.items():
-                self.network._view(flat, name)[...] = value
+                self.network._layout.view(flat, name)[...] = value
             self._engine.apply(rate)
             flat[:] = credited
         self._warn()

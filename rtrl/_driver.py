@@ -39,8 +39,8 @@ class Driver(Sealed):
     def _start(self, threads):
         """Build the engine from the session's specs."""
         network, dtype = self.network, self.network.dtype.name
-        places = dict(network._places)
-        readout_at = places.pop("readout.weight", (network._flat.size, 0))
+        places = dict(network._layout.places)
+        readout_at = places.pop("readout.weight", (network._layout.size, 0))
         self._shadows = []
         self._warned = False
         network.drop_missing()
@@ -150,7 +150,7 @@ class Driver(Sealed):
 
     def _named(self, flat):
         """Copies of a flat array's parameters by name."""
-        return {name: self.network._view(flat, name).copy() for name in self.network._shapes}
+        return {name: view.copy() for name, view in self.network._layout.views(flat).items()}
 
     def _compare(self, similarity, due):
         for i, shadow in enumerate(self._shadows):

@@ -85,13 +85,13 @@ class View(Driver):
             flat = self._arrays["estimator.gradient"]
             saved = flat.copy()
             rows = self._arrays["session.s"].size // self.batch_size
-            shapes = {name: shape for name, shape in self.network._shapes.items() if name != "readout.weight"}
+            shapes = self.network._layout.cell_shapes
             result = {name: np.empty((self.batch_size, rows, *shape), flat.dtype) for name, shape in shapes.items()}
             for lane, i in np.ndindex(self.batch_size, rows):
                 flat[:] = 0
                 self._engine.influence_row(lane, i)
                 for name in result:
-                    result[name][lane, i] = self.network._view(flat, name)
+                    result[name][lane, i] = self.network._layout.view(flat, name)
             flat[:] = saved
         return result
 

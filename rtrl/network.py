@@ -7,8 +7,8 @@ from os import PathLike
 import numpy as np
 from numpy.typing import ArrayLike
 
-import rtrl_core
 from rtrl import _files, masks
+from rtrl._layout import Layout
 from rtrl._sealed import Sealed
 from rtrl._spec import choice, integer, non_negative, optional
 from rtrl.cells import Cell
@@ -16,8 +16,6 @@ from rtrl.readouts import Readout
 from rtrl_core.memory import check_memory
 
 __all__ = ["Network"]
-
-_ALIGN = 64  # bytes; rows of weights start on a cache line
 
 
 class Network(Sealed):
@@ -76,43 +74,26 @@ class Network(Sealed):
         self.dtype = np.dtype(choice("float32", "float64")("dtype", dtype))
         seed = integer("seed", seed, least=0, most=2**64 - 1)
         weight_std = optional(non_negative)("weight_std", weight_std)
-        self._arrange(sparsity, mask, seed)
+        self._layout = Layout(self.compiled_cell(), self.compiled_readout(), self.inputs, self.dtype)
+        size = self._layout.size * self.dtype.itemsize
+        check_memory(size, {"weights": size})
+        self._flat = self._layout.zeros()
+        self._given = masks.wanted(sparsity, mask, self._layout.cell_shapes, cell.hidden, self.inputs, seed)
+        self._holes = self._mask(self.compiled_cell())
         self._initialise(np.random.default_rng(seed), weight_std)
         self._lock = threading.Lock()
         self._seal()
-
-    def _arrange(self, sparsity, mask, seed):
-        """Lay all parameters out in one flat array, a row of weights on whole cache lines."""
-        core = self.compiled_cell()
-        units = _ALIGN // self.dtype.itemsize
-        self._shapes, self._places, end = {}, {}, 0
-        for stage in range(core.depth):
-            columns = core.n + (self.inputs if stage == 0 else 0) + 1
-            self._shapes[f"cell.{stage}.weight"] = (core.r * core.n, columns)
-        if self.readout is not None:
-            self._shapes["readout.weight"] = (self.compiled_readout().outputs, core.n + 1)
-        for name, (rows, columns) in self._shapes.items():
-            stride = -(-columns // units) * units
-            self._places[name] = (end, stride)
-            end += rows * stride
-        chunk = rtrl_core.core(self.dtype.name).PARAMETER_CHUNK
-        count = -(-end // chunk) * chunk
-        check_memory(count * self.dtype.itemsize, {"weights": count * self.dtype.itemsize})
-        self._flat = _aligned(count, self.dtype)
-        cells = {name: shape for name, shape in self._shapes.items() if name != "readout.weight"}
-        self._given = masks.wanted(sparsity, mask, cells, core.n, self.inputs, seed)
-        self._holes = self._mask(core)
 
     def _mask(self, core):
         """Flat array with 0 where there is no weight, or None."""
         blocks = core.holes(self.inputs)
         if not blocks and self._given is None:
             return None
-        mask = _aligned(self._flat.size, self.dtype)
+        mask = self._layout.zeros()
         mask[:] = 1
         for name, exists in (self._given or {}).items():
-            self._view(mask, name)[...] = exists
-        first = self._view(mask, "cell.0.weight")
+            self._layout.view(mask, name)[...] = exists
+        first = self._layout.view(mask, "cell.0.weight")
         for a, start, stop in blocks:
             first[a * core.n : (a + 1) * core.n, start:stop] = 0
         return mask
@@ -139,10 +120,6 @@ class Network(Sealed):
         """The readout as an object of the compiled core, or None."""
         return None if self.readout is None else self.readout._compiled(self.dtype.name)
 
-    def _view(self, flat, name):
-        (rows, columns), (start, stride) = self._shapes[name], self._places[name]
-        return flat[start : start + rows * stride].reshape(rows, stride)[:, :columns]
-
     def parameters(self) -> dict[str, np.ndarray]:
         """Views of the weights by name; writing into a view changes the network.
 
@@ -153,14 +130,13 @@ class Network(Sealed):
             [outputs, n + 1] (columns h | 1).  Entries of weights that the cell does not have (see `rtrl.GRU`) are 0 and
             must stay 0.
         """
-        return {name: self._view(self._flat, name) for name in self._shapes}
+        return self._layout.views(self._flat)
 
     def masks(self) -> dict[str, np.ndarray]:
         """Which weights exist, boolean arrays by name like `parameters`; the others are 0 and stay 0."""
-        return {
-            name: np.ones(shape, bool) if self._holes is None else self._view(self._holes, name) != 0
-            for name, shape in self._shapes.items()
-        }
+        if self._holes is None:
+            return {name: np.ones(shape, bool) for name, shape in self._layout.shapes.items()}
+        return {name: view != 0 for name, view in self._layout.views(self._holes).items()}
 
     @property
     def is_sparse(self) -> bool:
@@ -246,10 +222,3 @@ class Network(Sealed):
             existing = sum(int(mask.sum()) for mask in self._given.values())
             masked = f", mask=<{existing} of {sum(mask.size for mask in self._given.values())}>"
         return f"Network({self.cell!r}, inputs={self.inputs}, readout={self.readout!r}, dtype={self.dtype.name!r}{masked})"
-
-
-def _aligned(count, dtype):
-    """A zeroed flat array that starts on a cache line."""
-    room = np.zeros(count + _ALIGN // dtype.itemsize, dtype)
-    start = -room.ctypes.data % _ALIGN // dtype.itemsize
-    return room[start : start + count]

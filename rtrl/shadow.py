@@ -31,9 +31,8 @@ class Shadow:
 
     def gradient(self) -> dict[str, np.ndarray]:
         """This estimator's gradient at the session's last update, as a dict like `Network.parameters` (cell only)."""
-        return {
-            name: self._network._view(self._kept, name).copy() for name in self._network.parameters() if name != "readout.weight"
-        }
+        layout = self._network._layout
+        return {name: layout.view(self._kept, name).copy() for name in layout.cell_shapes}
 
     def __repr__(self):
         return f"Shadow({self.estimator!r})"

@@ -29,7 +29,7 @@ every_filter = pytest.mark.parametrize("optimizer", FILTERS.values(), ids=FILTER
 
 def metric_of(ours, name):
     """Arrays of the optimizer by parameter, like those of the reference."""
-    return [ours.network._view(ours._arrays[f"optimizer.{name}"], each) for each in ours.network.parameters()]
+    return [ours.network._layout.view(ours._arrays[f"optimizer.{name}"], each) for each in ours.network.parameters()]
 
 
 def assert_equal_filters(ours, xs, ys, resets=None):

@@ -166,7 +166,7 @@ def settled(net, optimizer, J, J_bias, estimator):
     a["optimizer.seen"][0] = 1000
     for name in net.parameters():
         kept = ["J", "inverse"] + ["J_bias", "slope"] * quasi
-        views = {each: net._view(a[f"optimizer.{each}"], name) for each in kept}
+        views = {each: net._layout.view(a[f"optimizer.{each}"], name) for each in kept}
         views["J"][...] = J[name]
         b[name] = J_bias[name] / J[name][:, -1:] if quasi else 0 * J[name]
         views["inverse"][...] = np.where(J[name] > 0, 1 / np.where(J[name] > 0, J[name] - b[name] * J_bias[name], 1), 0)
@@ -194,7 +194,7 @@ def losses(cell, metric, kind, reduction="kalman", seed=2, state="propagated", f
         row = np.resize(scale[:n], len(W)) if name == "cell.0.weight" else np.ones(len(W))
         # Row factors: z of a relu unit is scaled with it, the gradient by its weights the other way.
         beta = 0.01 / row[:, None] ** 2
-        exists = 1 if net._holes is None or name != "cell.0.weight" else net._view(net._holes, name)
+        exists = 1 if net._holes is None or name != "cell.0.weight" else net._layout.view(net._holes, name)
         J[name], J_bias[name] = exists * beta * (column**2 + offset**2), exists * beta * offset
         W[...] = row[:, None] * W / column
         W[:, -1] -= (W * offset).sum(axis=1)
