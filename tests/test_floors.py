@@ -133,6 +133,15 @@ def test_python_floors():
             assert not names & families, path
 
 
+def test_reference_imports_numpy_and_the_standard_library_only():
+    for path in (ROOT / "rtrl" / "reference").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {alias.name for alias in node.names} <= {"numpy"}, path.name
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 1 or node.module in {"numpy.linalg", "math", "dataclasses"}, path.name
+
+
 def test_floor_four_is_one_file_each(sources):
     for path, text in sources.items():
         if floor(path) == 4:

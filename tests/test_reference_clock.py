@@ -1,14 +1,11 @@
-"""Signs, readouts and the clock of the reference: who is credited when, and who sees which W."""
+"""The clock of the reference: who is credited when, and who sees which W."""
 
-import ast
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rtrl import reference as ref
-from rtrl.reference.signs import GOLDEN, mix
 
 INPUTS, CLASSES = 2, 3
 EVERY_ESTIMATOR = {
@@ -35,90 +32,6 @@ def learner(make=ref.RTRL, cell=None, readout=None, optimizer=None, lanes=2, **o
 def stream(steps, lanes=2, seed=1):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(steps, lanes, INPUTS)), rng.integers(0, CLASSES, size=(steps, lanes))
-
-
-def test_reference_imports_numpy_and_the_standard_library_only():
-    for path in Path(ref.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                assert {alias.name for alias in node.names} <= {"numpy"}, path.name
-            if isinstance(node, ast.ImportFrom):
-                assert node.level == 1 or node.module in {"numpy.linalg", "math", "dataclasses"}, path.name
-
-
-# Signs
-
-
-def test_signs_are_those_of_the_specification():
-    """Words computed by a C program for seed -7, step 5, lane 3, stage 1; and the first output of SplitMix64."""
-    assert mix(GOLDEN) == 0xE220A8397B1DCDAF
-    words = [0x29CED7CE904E9688, 0xAC2E9A346A0E19EE]
-    expected = [1 if word >> i & 1 else -1 for word in words for i in range(64)]
-    assert ref.random_signs(-7, 5, 3, 1, 100).tolist() == expected[:100]
-
-
-def test_signs_are_a_function_of_every_argument():
-    base = ref.random_signs(7, 5, 3, 1, 200)
-    assert base.dtype == np.int8 and set(base) == {-1, 1}
-    np.testing.assert_array_equal(base[:70], ref.random_signs(7, 5, 3, 1, 70))
-    np.testing.assert_array_equal(base, ref.random_signs(7 + 2**64, 5, 3, 1, 200))
-    for other in [(8, 5, 3, 1), (7, 6, 3, 1), (7, 5, 4, 1), (7, 5, 3, 0), (7, 3, 5, 1)]:
-        assert (base != ref.random_signs(*other, 200)).any()
-
-
-def test_signs_are_fair_and_independent():
-    """Means and correlations of neighbours in every argument stay within 5 standard errors."""
-    table = np.array(
-        [
-            [[[ref.random_signs(seed, step, lane, stage, 70) for stage in range(2)] for lane in range(3)] for step in range(30)]
-            for seed in range(4)
-        ],
-        dtype=float,
-    )
-    assert abs(table.mean()) < 5 / np.sqrt(table.size)
-    for axis in range(table.ndim):
-        first = np.take(table, range(table.shape[axis] - 1), axis)
-        second = np.take(table, range(1, table.shape[axis]), axis)
-        assert abs((first * second).mean()) < 5 / np.sqrt(first.size)
-
-
-# Readouts
-
-
-@pytest.mark.parametrize(
-    "readout, target, expected",
-    [
-        (ref.Softmax(3), 1, lambda y: np.log(np.exp(y).sum()) - y[1]),
-        (ref.Softmax(3), -1, lambda y: 0.0),
-        (ref.Linear(3), np.array([0.3, np.nan, -2.0]), lambda y: 0.5 * ((y[0] - 0.3) ** 2 + (y[2] + 2.0) ** 2)),
-        (
-            ref.Bernoulli(3),
-            np.array([1.0, 0.0, np.nan]),
-            lambda y: -np.log(1 / (1 + np.exp(-y[0]))) - np.log(1 / (1 + np.exp(y[1]))),
-        ),
-    ],
-)
-def test_readout_against_complex_step(readout, target, expected):
-    rng, step = np.random.default_rng(2), 1e-30
-    weights, h = rng.normal(size=(3, 5)), rng.normal(size=4)
-    loss, delta, gradient = readout.loss_and_delta(weights, h, target)
-    assert loss == pytest.approx(expected(weights @ np.append(h, 1)), rel=1e-14)
-
-    def total(arrays):
-        return np.complex128(expected(arrays[0] @ np.append(arrays[1], 1)))
-
-    by_weights, by_h = ref.complex_step_gradient(total, [weights, h], step)
-    np.testing.assert_allclose(gradient, by_weights, atol=1e-14)
-    np.testing.assert_allclose(delta, by_h, atol=1e-14)
-
-
-def test_readouts_survive_large_outputs():
-    weights = np.array([[1e4, 0], [-1e4, 0]])
-    assert ref.Softmax(2).loss_and_delta(weights, np.ones(1), 1)[0] == 2e4
-    assert ref.Bernoulli(2).loss_and_delta(weights, np.ones(1), np.array([0.0, 0.0]))[0] == 1e4
-
-
-# The clock
 
 
 def test_learner_gradient_is_bptt_over_lanes():

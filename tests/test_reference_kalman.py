@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from test_reference_laws import CELLS, distance
+from tapes import CELLS, distance
 
 from rtrl import reference as ref
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_reference_laws import distance, drive, every_cell, forward, problem
+from tapes import distance, drive, every_cell, forward, problem
 
 from rtrl import reference as ref
 

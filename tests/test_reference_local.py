@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_reference_laws import CELLS, INPUTS, distance, drive, every_cell, forward, fresh_or_not, problem
+from tapes import CELLS, INPUTS, distance, drive, every_cell, forward, fresh_or_not, problem
 
 from rtrl import reference as ref
 

@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from tapes import CELLS, drive, flat, fresh_or_not, problem
 from test_reference_kalman import every_metric, learned
-from test_reference_laws import CELLS, drive, flat, fresh_or_not, problem
 
 from rtrl import reference as ref
 from rtrl.reference import nobacktrack

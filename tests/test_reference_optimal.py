@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_reference_laws import CELLS, drive, flat, fresh_or_not, problem
+from tapes import CELLS, drive, flat, fresh_or_not, problem
 
 from rtrl import reference as ref
 from rtrl.reference import optimal

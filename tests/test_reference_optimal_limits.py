@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_reference_laws import distance, drive, every_cell, fresh_or_not, no_signs, problem
+from tapes import distance, drive, every_cell, fresh_or_not, no_signs, problem
 from test_reference_optimal import SUMS, every_sum, random_signs
 
 from rtrl import reference as ref

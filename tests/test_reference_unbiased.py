@@ -10,12 +10,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from test_reference_laws import CELLS, distance, drive, flat, no_signs, problem
+from tapes import CELLS, distance, drive, flat, fresh_or_not, no_signs, problem
 
 from rtrl import reference as ref
 from rtrl.reference import estimators, nobacktrack, reversed
 
-fresh_or_not = pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "eager"])
 every_cell = pytest.mark.parametrize("name", ["rnn", "rnn relu leak", "gru", "lstm", "rhn", "rhn 2"])
 one_stage = pytest.mark.parametrize("name", ["rnn", "rnn leak", "gru", "lstm", "rhn"])
 # Estimators, and how many signs matter for one stage at step t.  At the first step of KF-RTRL c1 multiplies 0.
