@@ -171,13 +171,15 @@ QUICK = ["--hidden", "6", "--batch", "3", "--steps", "200", "--estimators", "TBP
 
 def test_command_on_a_text_writes_all_files(text_file, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
-    assert main(["compare", "--text", str(text_file), *QUICK, "--cell", "gru", "--out", str(out), "--format", "json"]) == 0
+    choices = ["--cell", "gru", "--optimizer", "kalman", "--out", str(out), "--format", "json"]
+    assert main(["compare", "--text", str(text_file), *QUICK, *choices]) == 0
     shown = capsys.readouterr().out
     assert sorted(os.listdir(out)) == ["compare.csv", "compare.json", "compare.txt"]
     assert (out / "compare.json").read_text() == shown
     saved = json.loads(shown)
     assert saved["configuration"]["cell"] == "GRU(hidden=6)"
     assert saved["configuration"]["batch_size"] == 3
+    assert {row["optimizer"] for row in saved["rows"]} == {"Kalman"}
     assert saved["environment"] == rtrl.show_config("dicts")
     assert "bits/char" in (out / "compare.txt").read_text()
 

@@ -51,7 +51,15 @@ def add_command(commands):
     shared.add_seed(parser, _BASE.seed, "weights and random signs")
     shared.add_dtype(parser, _BASE.dtype)
     shared.add_estimators(parser, ", ".join(map(label, ESTIMATORS)), "rows of the table")
-    parser.add_argument("--lr", type=number(above=True), default=_BASE.lr, metavar="X", help="learning rate of Adam")
+    parser.add_argument(
+        "--optimizer",
+        choices=("adam", "kalman"),
+        default="adam",
+        help="kalman: the filter, for all rows and not only where needed",
+    )
+    parser.add_argument(
+        "--lr", type=number(above=True), default=_BASE.lr, metavar="X", help="learning rate of Adam; a third of it is Kalman's"
+    )
     parser.add_argument(
         "--clip", type=number(above=True), default=_BASE.clip_norm, metavar="X", help="largest norm of a gradient"
     )
@@ -96,6 +104,7 @@ def _run(options):
         dtype=options.dtype,
         lr=options.lr,
         clip_norm=options.clip,
+        filter=options.optimizer == "kalman",
         reset_every=options.reset,
         patience=options.patience,
     )
