@@ -33,7 +33,7 @@ def refusal(capsys, *arguments):
                 "--series FILE",
                 "(default: rhn)",
                 "(default: float32)",
-                "UORO, KFRTRL, Immediate, RTRL)",
+                "OK(4), BlockOK(4, 8), RTRL)",
                 "--out DIR",
             ],
         ),

@@ -144,7 +144,7 @@ def test_exact_fisher_information(estimator, optimizer):
         np.testing.assert_allclose(ours.run(xs, ys, reset_mask(15, LANES)), twin.run(xs, ys, reset_mask(15, LANES)), rtol=1e-9)
         assert distance(ours.network.parameters(), twin.parameters) < 1e-9
         for name in ("J", "inverse"):
-            found = [ours.network._view(ours._arrays[f"optimizer.{name}"], each) for each in ours.network.parameters()]
+            found = [ours.network._layout.view(ours._arrays[f"optimizer.{name}"], each) for each in ours.network.parameters()]
             assert distance(found, [getattr(metric, name) for metric in twin.optimizer.metrics]) < 1e-8
 
 
