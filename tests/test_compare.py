@@ -188,6 +188,7 @@ def test_command_on_a_series(tmp_path, capsys):
     path = tmp_path / "waves.csv"
     path.write_text("t;x\n" + "".join(f"{i};{np.sin(i / 5):.3f}\n".replace(".", ",") for i in range(300)))
     arguments = ["--hidden", "6", "--steps", "200", "--estimators", "KFRTRL", "--depth", "2", "--dtype", "float64"]
+    arguments += ["--sparsity", "0.5"]
     assert main(["compare", "--series", str(path), "--column", "x", *arguments]) == 0
     shown = capsys.readouterr().out
     assert "MSE/variance" in shown
@@ -195,3 +196,4 @@ def test_command_on_a_series(tmp_path, capsys):
     assert "1 lane x 200 steps" in shown
     assert "RHN(hidden=6, depth=2)" in shown
     assert "float64" in shown
+    assert "50% of the cell's weights do not exist" in shown

@@ -46,6 +46,9 @@ def add_command(commands):
         metavar="N",
         help=f"lanes: places of the stream that are read at once (default: {_BASE.batch_size} for text, 1 for a series)",
     )
+    parser.add_argument(
+        "--sparsity", type=number(), default=_BASE.sparsity, metavar="X", help="share of the cell's weights that do not exist"
+    )
     parser.add_argument("--steps", type=whole(1, 10**8), default=_BASE.steps, metavar="N", help="time steps of learning")
     shared.add_threads(parser, _BASE.threads)
     shared.add_seed(parser, _BASE.seed, "weights and random signs")
@@ -106,6 +109,7 @@ def _run(options):
         clip_norm=options.clip,
         filter=options.optimizer == "kalman",
         reset_every=options.reset,
+        sparsity=options.sparsity,
         patience=options.patience,
     )
     result = comparison.compare(settings, task, Progress(sys.stderr))

@@ -40,6 +40,7 @@ def peak_memory(settings, task, estimator, seconds):
         "inputs": task.inputs,
         "readout": repr(task.readout),
         "dtype": settings.dtype,
+        "sparsity": settings.sparsity,
         "estimator": repr(estimator),
         "optimizer": repr(settings.optimizer(estimator)),
         "batch_size": settings.batch_size,

@@ -63,12 +63,13 @@ def _head(result):
     kinds = f", {made['classes']} different" if made["classes"] else ""
     seen = made["batch_size"] * made["steps"]
     again = "; later passes are no longer new" if made["passes"] > 1 else ""
+    sparse = f" ({made['sparsity']:.0%} of the cell's weights do not exist)" if made["sparsity"] else ""
     resets = f"each lane reset every {made['reset_every']:,} steps" if made["reset_every"] else "no resets"
     lines = {
         "data": f"{made['data']}: {made['stream_length']:,} {unit}{kinds}",
         "task": f"predict the next {unit[:-1]}; {_count(made['batch_size'], 'lane')} x {_count(made['steps'], 'step')} = "
         f"{seen:,} {unit} ({made['passes']:.2g} passes{again})",
-        "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters, {made['dtype']}, seed {made['seed']}",
+        "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters{sparse}, {made['dtype']}, seed {made['seed']}",
         "learning": f"{_optimizers(result)}; {resets}",
         "machine": f"rtrl {place['rtrl']}, CPU level {place['cpu level']}, {_count(made['threads'], 'thread')} on "
         f"{_count(place['threads'], 'CPU')}, Python {place['python']}, NumPy {place['numpy']}",

@@ -58,7 +58,7 @@ def _peak():
 def _run(orders, cell, batch_size, steps):
     """A session on arbitrary input: what it computes does not matter."""
     readout = parse(orders["readout"], Readout)
-    network = Network(cell, orders["inputs"], readout, orders["dtype"])
+    network = Network(cell, orders["inputs"], readout, orders["dtype"], sparsity=orders["sparsity"] or None)
     estimator = parse(orders["estimator"], Estimator)
     optimizer = parse(orders["optimizer"], Optimizer)
     session = Session(network, estimator, optimizer, batch_size=batch_size, threads=orders["threads"])

@@ -135,6 +135,7 @@ def _configuration(settings, task):
         "score_unit": task.score_name,
         "threads": settings.threads,
         "seed": settings.seed,
+        "sparsity": settings.sparsity,
         "dtype": settings.dtype,
         "lr": settings.lr,
         "clip_norm": settings.clip_norm,

@@ -78,6 +78,8 @@ class Settings:
         Kalman in place of Adam, for all.
     reset_every : int
         Steps between resets of a lane; 0: never.
+    sparsity : float
+        Share of the weights of the cell that do not exist.
     patience : float
         Seconds: an estimator that would take longer to learn is timed but not trained.
     """
@@ -93,6 +95,7 @@ class Settings:
     clip_norm: float = 1.0
     filter: bool = False
     reset_every: int = 100
+    sparsity: float = 0.0
     patience: float = 60.0
 
     @property
@@ -102,7 +105,7 @@ class Settings:
 
     def network(self, task):
         """A fresh network; the same at every call."""
-        return Network(self.cell, task.inputs, task.readout, self.dtype, seed=self.seed)
+        return Network(self.cell, task.inputs, task.readout, self.dtype, sparsity=self.sparsity or None, seed=self.seed)
 
     def filtered(self, estimator):
         """Whether the Kalman filter is the optimizer: if it was asked for, or the estimator needs its metric."""
