@@ -69,7 +69,8 @@ def _head(result):
         "data": f"{made['data']}: {made['stream_length']:,} {unit}{kinds}",
         "task": f"predict the next {unit[:-1]}; {_count(made['batch_size'], 'lane')} x {_count(made['steps'], 'step')} = "
         f"{seen:,} {unit} ({made['passes']:.2g} passes{again})",
-        "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters{sparse}, {made['dtype']}, seed {made['seed']}",
+        "net": f"{made['cell']}, {made['readout']}, {made['parameters']:,} parameters{sparse}, {made['dtype']}, "
+        f"seed {made['seed']}",
         "learning": f"{_optimizers(result)}; {resets}",
         "machine": f"rtrl {place['rtrl']}, CPU level {place['cpu level']}, {_count(made['threads'], 'thread')} on "
         f"{_count(place['threads'], 'CPU')}, Python {place['python']}, NumPy {place['numpy']}",
