@@ -6,6 +6,7 @@ timing     time of a step                     memory     exact bytes, and the pe
 resident   that process                       specs      specs from text
 gradients  against exact RTRL                 learning   the loss after the same number of steps
 run        all of these, as one result        report     the result as table, JSON and CSV
+grid       aligned columns of text
 """
 
 from rtrl.comparison.run import compare

@@ -6,6 +6,8 @@ import json
 import os
 import textwrap
 
+from rtrl.comparison.grid import grid
+
 __all__ = ["FORMATS", "render", "save"]
 
 FORMATS = ("table", "json", "csv")
@@ -50,7 +52,7 @@ def _csv(result):
 
 
 def _table(result):
-    parts = [_head(result), _grid(_columns(result), result["rows"]), _legend(result)]
+    parts = [_head(result), _rows(_columns(result), result["rows"]), _legend(result)]
     if result["notes"]:
         parts.append("\n".join(_wrapped("- ", note) for note in result["notes"]))
     return "\n\n".join(parts) + "\n"
@@ -135,17 +137,11 @@ def _error(value):
     return f"{value:.0e}" if value > 1e-9 else "0"
 
 
-def _grid(columns, rows):
+def _rows(columns, rows):
     """Aligned columns: words to the left, numbers to the right."""
     cells = [[heading for heading, _, _ in columns], [unit for _, unit, _ in columns]]
     cells += [[text(row) for _, _, text in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths)))
-        for line in cells
-    ]
-    lines.insert(2, "-" * len(lines[0]))
-    return "\n".join(line.rstrip() for line in lines)
+    return grid(cells, headings=2)
 
 
 def _legend(result):

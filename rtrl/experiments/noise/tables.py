@@ -1,5 +1,7 @@
 """The result of the noise study as tables for people."""
 
+from rtrl.comparison.grid import grid
+
 __all__ = ["tables"]
 
 _RATIOS = (("UORO(fresh=False)", "KFRTRL(fresh=False)"), ("UORO", "KFRTRL"))
@@ -47,13 +49,7 @@ def _pivot(rows, axis, name, quantity):
     if axis == "t" and quantity == "relative_variance":
         norms = {row["t"]: row["spectral_norm"] for row in rows}
         cells.append(["spectral norm of H", "", *(_number(norms[place], "") for place in places)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
-        for row in cells
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(each.rstrip() for each in lines)
+    return grid(cells)
 
 
 def _ratio(a, b):
