@@ -3,7 +3,7 @@
 Arguments are checked here, before the engine runs; long runs are cut into pieces; one thread at a time.
 """
 
-import contextlib
+import functools
 import numbers
 import os
 import time
@@ -60,17 +60,19 @@ class Driver(Sealed):
             update_every=self.update_every,
             cap=self.influence_cap,
         )
+        self._turn = _Turn(network._lock)
         self._arrays = self._blocks()
+        self._state = self._arrays["session.s"].reshape(self.batch_size, -1)[:, : network.cell.hidden]
+        self._gradients = network._layout.views(self._arrays["estimator.gradient"])
+        lr = None if self.optimizer is None else self.optimizer.lr
+        self._rate = functools.partial(_rate_at, lr)
+        where = [(name, *network._layout.places[name], *shape) for name, shape in network._layout.shapes.items()]
+        self._engine.expect(network._lock, self._state, self._rate if callable(lr) else lr or 0.0, where)
         self._seal()
 
-    @contextlib.contextmanager
     def _alone(self):
-        if not self.network._lock.acquire(blocking=False):
-            raise RuntimeError("this session or its network is in use by another thread; give each thread its own")
-        try:
-            yield
-        finally:
-            self.network._lock.release()
+        """Context in which no other thread uses the session or its network."""
+        return self._turn
 
     def _blocks(self):
         """NumPy views of everything that a checkpoint holds, by name."""
@@ -136,22 +138,6 @@ class Driver(Sealed):
             rates[i] = self._rate(self._engine.steps() + int(i))
         return rates
 
-    def _rate(self, step):
-        lr = self.optimizer.lr
-        if not callable(lr):
-            return lr
-        value = lr(step)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"the learning rate must be a number; the schedule gave {value!r} at step {step}")
-        value = float(value)
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"the learning rate must be finite and 0 or more; the schedule gave {value!r} at step {step}")
-        return value
-
-    def _named(self, flat):
-        """Copies of a flat array's parameters by name."""
-        return {name: view.copy() for name, view in self.network._layout.views(flat).items()}
-
     def _compare(self, similarity, due):
         for i, shadow in enumerate(self._shadows):
             shadow.cosines, shadow.relative_errors = similarity[due, i, 0], similarity[due, i, 1]
@@ -165,6 +151,33 @@ class Driver(Sealed):
                 RuntimeWarning,
                 stacklevel=depth,
             )
+
+
+class _Turn:
+    """Holds a network's lock, or says that another thread does."""
+
+    def __init__(self, lock):
+        self._lock = lock
+
+    def __enter__(self):
+        if not self._lock.acquire(False):
+            raise RuntimeError("this session or its network is in use by another thread; give each thread its own")
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+def _rate_at(lr, step):
+    """Learning rate of a time step, checked."""
+    if not callable(lr):
+        return lr
+    value = lr(step)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"the learning rate must be a number; the schedule gave {value!r} at step {step}")
+    value = float(value)
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"the learning rate must be finite and 0 or more; the schedule gave {value!r} at step {step}")
+    return value
 
 
 def available_threads():

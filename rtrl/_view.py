@@ -22,15 +22,18 @@ class View(Driver):
         ndarray [B, outputs]
             Probabilities (Softmax, Bernoulli) or values (Linear).
         """
-        with self._alone():
-            outputs = np.empty((1, self.batch_size, self._need_readout().outputs), self.network.dtype)
-            ids, x = self._inputs("x", x, True)
-            if x is not None:
-                self._need_dense()
-            self._engine.run(False, True, ids, x, None, None, None, None, None, None, None, outputs)
-        if not np.isfinite(outputs).all():
+        outputs = np.empty((self.batch_size, self._need_readout().outputs), self.network.dtype)
+        finite = self._engine.quick_predict(x, outputs)
+        if finite is None:
+            with self._alone():
+                ids, x = self._inputs("x", x, True)
+                if x is not None:
+                    self._need_dense()
+                self._engine.run(False, True, ids, x, None, None, None, None, None, None, None, outputs[None])
+            finite = np.isfinite(outputs).all()
+        if not finite:
             warnings.warn("the prediction is not finite", RuntimeWarning, stacklevel=2)
-        return outputs[0]
+        return outputs
 
     def evaluate(self, xs: ArrayLike, ys: ArrayLike, resets: ArrayLike | None = None) -> float:
         """Mean loss in nats over all targets of a sequence, without learning or moving the state.
@@ -58,10 +61,7 @@ class View(Driver):
     def hidden(self) -> np.ndarray:
         """Hidden units now, a copy [B, n]."""
         with self._alone():
-            return self._hidden()
-
-    def _hidden(self):
-        return self._arrays["session.s"].reshape(self.batch_size, -1)[:, : self.network.cell.hidden].copy()
+            return self._state.copy()
 
     @property
     def shadows(self) -> tuple[Shadow, ...]:

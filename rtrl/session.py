@@ -107,7 +107,12 @@ class Session(Calls):
         float
             Mean loss over the lanes that have a target, in nats; NaN when none has.
         """
-        return float(self._learn(("x", "y"), x, y, None, single=True)[0])
+        loss = self._engine.quick_step(x, y)
+        if loss is None:
+            loss = float(self._learn(("x", "y"), x, y, None, single=True)[0])
+        else:
+            self._warn()
+        return loss
 
     def run(self, xs: ArrayLike, ys: ArrayLike, resets: ArrayLike | None = None) -> np.ndarray:
         """Learn from many steps in one call, with the same arithmetic as repeated `step`.

@@ -7,6 +7,7 @@ cdef class Assembly(Clock):
     A negative `threads` means: at most so many, where it pays.
     """
     cdef object owners               # Python objects whose memory is used
+    cdef real *given_x               # [lanes, inputs] of a single step, with dense inputs
 
     def __init__(self, Cell cell, Readout readout, Estimator estimator, Optimizer optimizer, *, real[::1] weights,
                  mask, list stages, tuple readout_at, int lanes, seed, int threads, long update_every, double cap):
@@ -146,6 +147,7 @@ cdef class Assembly(Clock):
             arena.prefix = "dense."
             self.net.records[0].x = arena.reals("record.x", "state", count)
             self.trial_stream.records[0].x = arena.reals("trial.x", "workspace", count)
+            self.given_x = arena.reals("given_x", "workspace", count)
             for i, estimator in enumerate([self.estimator, *(shadow for shadow, _ in self.shadows)]):
                 arena.prefix = f"dense.{i}."
                 (<Estimator>estimator).layout_dense(arena)

@@ -1,18 +1,5 @@
 # Floor 5: the session as Python sees it.  All arguments were checked by the caller (rtrl.session).
 
-import os
-
-cdef bint forked = False             # GNU OpenMP hangs in a forked child: compute on one thread there
-
-
-def _after_fork():
-    global forked
-    forked = True
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
 OPENMP = bool(RTRL_OPENMP)
 PARAMETER_CHUNK = CHUNK              # the flat array of parameters is a whole number of these
 
@@ -34,26 +21,8 @@ def random_signs(seed, step, lane, stage, Py_ssize_t count, int8_t[::1] out):
             out[j] = 1 if (word >> (j - i)) & 1 else -1
 
 
-cdef class Engine(Assembly):
+cdef class Engine(Usual):
     """The calls that Python makes."""
-    cdef Barrier barrier
-
-    cdef launch(self, const Job *job):
-        """The only place that opens a parallel region."""
-        cdef int threads = 1 if forked else self.net.threads
-        cdef Team alone = nobody_else()
-        if threads == 1:
-            with nogil:
-                self.work(alone, job)
-        else:
-            with nogil, parallel(num_threads=threads):
-                self.work(team_here(&self.barrier), job)
-
-    cdef void work(self, Team team, const Job *job) noexcept nogil:
-        cdef unsigned int mode = flush_denormals()
-        self.play(team, job)
-        restore_denormals(mode)
-
     def run(self, bint learn, bint begin, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
             const real[:, :, ::1] targets, const int8_t[:, ::1] resets, const double[::1] rates, double[::1] losses,
             double[::1] scored, double[:, :, ::1] similarity, real[:, :, ::1] outputs):
@@ -105,13 +74,14 @@ cdef class Engine(Assembly):
         self.launch(&job)
 
     def gradient(self, double[:, :, ::1] similarity):
-        """Finish the gradients; the caller reads them and then calls `forget_gradient`."""
+        """Finish the gradients; the caller reads them and then calls `forget_gradient`.  Whether the first is finite."""
         cdef Job job
         memset(&job, 0, sizeof(Job))
         job.work = GRADIENT
         if similarity is not None:
             job.similarity = &similarity[0, 0, 0]
         self.launch(&job)
+        return bool(all_finite(self.parameters, self.estimator.gradient))
 
     def forget_gradient(self):
         cdef long c
@@ -157,27 +127,22 @@ cdef class Engine(Assembly):
         return {
             "steps": self.counters[CLOCK] + 1,
             "updates": self.counters[UPDATES],
-            "influence_capped": self.guarded(self.estimator, 0),
-            "influence_not_finite": self.guarded(self.estimator, 1),
+            "influence_capped": guarded(self.estimator, 0),
+            "influence_not_finite": guarded(self.estimator, 1),
             "state_not_finite": self.counters[BAD_STATE],
             "loss_not_finite": self.counters[BAD_LOSS],
             "updates_skipped": self.counters[SKIPPED],
-            "shadows_capped": sum(self.guarded(shadow, 0) for shadow, _ in self.shadows),
-            "shadows_not_finite": sum(self.guarded(shadow, 1) for shadow, _ in self.shadows),
+            "shadows_capped": sum(guarded(shadow, 0) for shadow, _ in self.shadows),
+            "shadows_not_finite": sum(guarded(shadow, 1) for shadow, _ in self.shadows),
         }
-
-    cdef int64_t guarded(self, Estimator estimator, int what):
-        """How often a guard of the influence acted: 0 capped, 1 not finite."""
-        cdef int64_t total = 0
-        cdef long b
-        for b in range(self.net.lanes):
-            total += estimator.counts[2 * b + what]
-        return total
 
     def troubles(self):
         """Whether anything happened that a user should hear of."""
-        counts = self.counts()
-        return any(count for name, count in counts.items() if name not in ("steps", "updates"))
+        if self.counters[SKIPPED] or self.counters[BAD_LOSS] or self.counters[BAD_STATE]:
+            return True
+        if guarded(self.estimator, 0) or guarded(self.estimator, 1):
+            return True
+        return any(guarded(shadow, 0) or guarded(shadow, 1) for shadow, _ in self.shadows)
 
     def steps(self):
         return self.counters[CLOCK] + 1

@@ -116,3 +116,12 @@ cdef inline double sum_of(long count, const double *x, long stride) noexcept nog
 cdef inline int len_of(Estimator estimator) noexcept nogil:
     """Estimators of a chain from this one on."""
     return 1 if estimator.next is None else 1 + len_of(estimator.next)
+
+
+cdef int64_t guarded(Estimator estimator, int what) noexcept nogil:
+    """How often a guard of the influence acted: 0 capped, 1 not finite."""
+    cdef int64_t total = 0
+    cdef long b
+    for b in range(estimator.net.lanes):
+        total += estimator.counts[2 * b + what]
+    return total

@@ -1,0 +1,33 @@
+# Floor 5: the threads of a session.
+
+import os
+
+cdef bint forked = False             # GNU OpenMP hangs in a forked child: compute on one thread there
+
+
+def _after_fork():
+    global forked
+    forked = True
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+cdef class Region(Arguments):
+    cdef Barrier barrier
+
+    cdef launch(self, const Job *job):
+        """The only place that opens a parallel region."""
+        cdef int threads = 1 if forked else self.net.threads
+        cdef Team alone = nobody_else()
+        if threads == 1:
+            with nogil:
+                self.work(alone, job)
+        else:
+            with nogil, parallel(num_threads=threads):
+                self.work(team_here(&self.barrier), job)
+
+    cdef void work(self, Team team, const Job *job) noexcept nogil:
+        cdef unsigned int mode = flush_denormals()
+        self.play(team, job)
+        restore_denormals(mode)
