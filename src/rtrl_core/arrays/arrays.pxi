@@ -1,4 +1,4 @@
-# Floor 1: what Cython needs to know of the array kernels (products.h, functions.h, vectors.h, small.h).
+# Floor 1: what Cython needs to know of the array kernels (products.h, carry.h, functions.h, vectors.h, small.h).
 cdef extern from "products.h" nogil:
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)
@@ -6,6 +6,19 @@ cdef extern from "products.h" nogil:
     void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)
     double panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate)
     void panel_pull(long rows, const real *delta, const real *panel, real *y)
+
+cdef extern from "carry.h" nogil:
+    ctypedef struct Strides:
+        long lane, row, component
+    ctypedef struct Carry:
+        real *w
+        const real *x
+        const real *T
+        const real *d
+        const real *e
+        long x_lane
+        Strides w_by, T_by, d_by, e_by
+    void carry(long k, long rows, long cols, long lanes, const Carry *all, real *g, long ldg, double *squares, long ldsquares)
 
 cdef extern from "small.h" nogil:
     const long GRAM_PIECE
@@ -28,6 +41,7 @@ cdef extern from "functions.h" nogil:
 cdef extern from "vectors.h" nogil:
     double dot(long count, const real *x, const real *y)
     double norm2(long count, const real *x)
+    double total_of(long count, const double *x)
     double scaled_norm2(long count, real factor, const real *x, const real *mask)
     bint all_finite(long count, const real *x)
     double squares_times(long count, const real *x, const double *weights)

@@ -209,7 +209,6 @@ RTRL_INLINE void dots(long rows, long cols, long lanes, const real *W, long ldw,
     }
     for (long b = 0; i < rows; i++, b = 0) TILES(1, 1)
 #undef TILES
-#undef EACH
 }
 
 #endif

@@ -5,7 +5,7 @@
  *   squares_times  sum of x_i^2 weights_i
  *   norm2        x . x                       axpy          y <- alpha x + y
  *   axpby_norm2  y <- alpha x + beta y, returns y . y      scale   x <- alpha x
- *   scaled_norm2 |factor mask x|^2 of a gradient           all_finite
+ *   scaled_norm2 |factor mask x|^2 of a gradient           all_finite          total_of     sum of x_i
  *
  * All take contiguous [n] and are bound by memory, which is why axpby_norm2 exists: the scales of
  * UORO need the norm of the very vector that was just written.
@@ -43,6 +43,12 @@ RTRL_INLINE double parts_total(double *parts) {
 RTRL_INLINE double dot(long n, const real *RTRL_RESTRICT x, const real *RTRL_RESTRICT y) {
     double parts[PARTS] = {0};
     RTRL_IN_PARTS(n, parts[part] = RTRL_FMA((double)x[i], (double)y[i], parts[part]);)
+    return parts_total(parts);
+}
+
+RTRL_INLINE double total_of(long n, const double *x) {
+    double parts[PARTS] = {0};
+    RTRL_IN_PARTS(n, parts[part] += x[i];)
     return parts_total(parts);
 }
 

@@ -87,7 +87,8 @@ cdef class KeRNL(Estimator):
         cdef int l
         for l in range(self.net.depth):
             Delta = self.small[l] + 4 * lane * kn
-            push(stage, &self.net.records[s], lane, Delta, self.z + lane * stage.rows, self.pushed + lane * kn, first, last)
+            push(stage, &self.net.records[s], lane, 1, Delta, self.z + lane * stage.rows, stage.rows, self.pushed + lane * kn,
+                 first, last)
             team_barrier(crew)
             for c in range(stage.k):
                 memcpy(Delta + c * n + first, self.pushed + lane * kn + c * n + first, (last - first) * sizeof(real))

@@ -48,7 +48,7 @@ cdef class MetricNoBackTrack(Estimator):
             raise ValueError('estimator: NoBackTrack(metric="kalman") needs an optimizer that keeps a metric, such as rtrl.Kalman(3e-4)')
         if self.P is NULL:
             self.P = <double **>calloc(net.depth, sizeof(double *))
-        self.pair.layout(arena, net.stages, net.depth, net.lanes, 1)
+        self.pair.layout(arena, net.stages, net.depth, net.lanes, net.threads, 1)
         for l in range(net.depth):
             self.P[l] = arena.doubles(f"P{l}", "influence", lanes * kn if self.propagated else 0)
         self.carried = arena.doubles("carried", "workspace", lanes * kn)
@@ -63,26 +63,28 @@ cdef class MetricNoBackTrack(Estimator):
         cdef long n = self.net.n, first = unit_first(crew, n), last = unit_last(crew, n), lane, c
         cdef double *carried
         cdef int l, block
-        for lane in range(share.first, share.last):
-            carried = self.carried + lane * self.pair.kn
-            for l in range(self.net.depth):
-                for block in range(self.net.depth):
+        for l in range(self.net.depth):
+            for block in range(self.net.depth):
+                self.pair.push(share, l, &self.net.records[l], block)
+                for lane in range(share.first, share.last):
+                    carried = self.carried + lane * self.pair.kn
                     if self.propagated:
                         push_squares(&self.net.stages[l], &self.net.records[l], lane, self.P[block] + lane * self.pair.kn,
                                      self.room + team.rank * n, carried, first, last)
-                    self.pair.push(crew, l, &self.net.records[l], block, lane)
+                        team_barrier(crew)
                     if block == l:
                         self.reduce(crew, lane, l)
                     else:
                         self.pair.keep(crew, block, lane)
                     for c in range(self.net.k if self.propagated else 0):
                         memcpy(self.P[block] + lane * self.pair.kn + c * n + first, carried + c * n + first, (last - first) * sizeof(double))
-                    team_barrier(crew)
+                team_barrier(crew)
 
     cdef void reduce(self, Team crew, long lane, int l) noexcept nogil:
         """The new v and w of one block, and P in `carried`."""
         cdef double *scales = self.scales + 2 * lane
         cdef double guard
+        self.pair.settle(crew, l, lane)
         if crew.rank == 0:
             extend(&self.net.stages[l], &self.net.records[l], lane, self.pair.h_hat_of(lane))
         team_barrier(crew)

@@ -26,7 +26,7 @@ cdef class NoBackTrack(Estimator):
 
     cdef layout(self, Arena arena):
         cdef Context net = self.net
-        self.pair.layout(arena, net.stages, net.depth, net.lanes, 1)
+        self.pair.layout(arena, net.stages, net.depth, net.lanes, net.threads, 1)
         self.sizes = arena.doubles("sizes", "workspace", <double>net.lanes * net.k * net.n)
         self.scales = arena.doubles("scales", "workspace", <double>net.lanes * 2)
 
@@ -34,20 +34,21 @@ cdef class NoBackTrack(Estimator):
         cdef Share share = share_lanes(team, self.net.lanes)
         cdef long lane
         cdef int l, block
-        for lane in range(share.first, share.last):
-            for l in range(self.net.depth):
-                for block in range(self.net.depth):
-                    self.pair.push(share.team, l, &self.net.records[l], block, lane)
+        for l in range(self.net.depth):
+            for block in range(self.net.depth):
+                self.pair.push(share, l, &self.net.records[l], block)
+                for lane in range(share.first, share.last):
                     if block == l:
                         self.reduce(share.team, lane, l)
                     else:
                         self.pair.keep(share.team, block, lane)
-                    team_barrier(share.team)
+                team_barrier(share.team)
 
     cdef void reduce(self, Team crew, long lane, int l) noexcept nogil:
         """The new v and w of one block."""
         cdef double *scales = self.scales + 2 * lane
         cdef double norm_w, norm_v, guard
+        self.pair.settle(crew, l, lane)
         if crew.rank == 0:
             norm_w, norm_v = self.pair.norm_w(l, lane), self.pair.norm_pushed(lane)
             guard = self.guard(lane, norm_w * norm_v)

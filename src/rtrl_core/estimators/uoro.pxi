@@ -36,7 +36,7 @@ cdef class UORO(Estimator):
 
     cdef layout(self, Arena arena):
         cdef Context net = self.net
-        self.pair.layout(arena, net.stages, net.depth, net.lanes, self.horizon)
+        self.pair.layout(arena, net.stages, net.depth, net.lanes, net.threads, self.horizon)
         self.scales = arena.doubles("scales", "workspace", <double>net.lanes * 4)
         if self.window is not None:
             self.window.layout(arena, net.stages, net.depth, net.lanes, self.horizon - 1, net.k * net.n)
@@ -52,17 +52,17 @@ cdef class UORO(Estimator):
         cdef int l, block
         if closes:
             self.settle(team)
-        for lane in range(share.first, share.last):
-            for l in range(self.net.depth):
-                for block in range(self.net.depth):
-                    self.pair.push(share.team, l, &self.net.records[l], block, lane)
+        for l in range(self.net.depth):
+            for block in range(self.net.depth):
+                self.pair.push(share, l, &self.net.records[l], block)
+                for lane in range(share.first, share.last):
                     if block != l:
                         self.pair.keep(share.team, block, lane)
                     elif closes:
                         self.reduce(share.team, lane, l)
                     elif share.team.rank == 0:
                         self.pass_on(lane, l)
-                    team_barrier(share.team)
+                team_barrier(share.team)
         if self.window is None:
             return
         if closes:
@@ -89,6 +89,7 @@ cdef class UORO(Estimator):
         cdef double *scales = self.scales + 4 * lane
         cdef double norm_w, norm_v, norm_new, guard
         cdef long terms = 1
+        self.pair.settle(crew, l, lane)
         if crew.rank == 0:
             self.net.signs(lane, l, self.pair.kn, self.pair.nu + lane * self.pair.kn)
         if self.window is not None:

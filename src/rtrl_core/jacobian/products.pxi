@@ -30,14 +30,24 @@ cdef inline void feed(const Stage *stage, const Record *record, long lane, long 
         dots(last - first, n, lanes, stage.W + start * stage.ldw, stage.ldw, record.h + lane * n, n, z + start, stage.rows)
 
 
-cdef inline void push(const Stage *stage, const Record *record, long lane, const real *v, real *z, real *out, long first, long last) noexcept nogil:
-    """out[kn] = H v for units [first, last); z[rows] is room to work in."""
+cdef inline void push(const Stage *stage, const Record *record, long lane, long lanes, const real *v, real *z, long ldz,
+                      real *out, long first, long last) noexcept nogil:
+    """out[lanes, kn] = H v for `lanes` lanes from `lane` on and units [first, last); z[lanes, rows] is room to work in."""
+    cdef long n = stage.n, a, b
+    for a in range(stage.r):
+        for b in range(lanes):
+            memset(z + b * ldz + a * n + first, 0, (last - first) * sizeof(real))
+        dots(last - first, n, lanes, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, stage.k * n, z + a * n + first, ldz)
+    for b in range(lanes):
+        finish_push(stage, record, lane + b, v + b * stage.k * n, z + b * ldz, out + b * stage.k * n, first, last)
+
+
+cdef inline void finish_push(const Stage *stage, const Record *record, long lane, const real *v, const real *z, real *out,
+                             long first, long last) noexcept nogil:
+    """out[kn] = E v + D z of one lane, z = W_h v: the pointwise half of a push."""
     cdef long n = stage.n, a, c, d, i
     cdef const real *D = record.D + lane * stage.k * stage.rows
     cdef const real *E = record.E + lane * stage.k * stage.k * n
-    for a in range(stage.r):
-        memset(z + a * n + first, 0, (last - first) * sizeof(real))
-        dots(last - first, n, 1, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, n, z + a * n + first, stage.rows)
     for c in range(stage.k):
         for i in range(first, last):
             out[c * n + i] = E[c * stage.k * n + i] * v[i]
