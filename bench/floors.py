@@ -59,42 +59,29 @@ def rival_floor(rounds, symbols):
     """How many times faster than PyTorch the smallest online loop is; returns whether it is enough."""
     import rtrl
     from bench import rivals
-    from bench.workloads import make, stream
+    from bench.rivals.problem import pose
 
     print(f"\n2. RNN n = {_SMALL}, B = 1, {symbols} symbols, SGD at every step")
-    if rivals.available():
-        print(f"   not measured: {rivals.available()}")
+    if rivals.missing("PyTorch"):
+        print(f"   not measured: {rivals.missing('PyTorch')}")
         return False
-    xs, ys = (each[:, 0].copy() for each in stream(_RIVAL_STEPS, 1, symbols))
+    from bench.rivals import torch_stream
 
-    def session(estimator):
-        return make("RNN", _SMALL, estimator, 1, optimizer=rtrl.SGD(_RATE), ids=symbols)
-
-    weights = [each.copy() for each in session(rtrl.Immediate()).network.parameters().values()]
-    forms = rivals.AUTOGRAD | {"by hand": rivals.by_hand_loop}
-    loops = {f"PyTorch, {name}": form(*weights, xs, ys, _RATE) for name, form in forms.items()}
+    problem = pose("RNN", _SMALL, rtrl.TBPTT(1), 1, _RIVAL_STEPS, optimizer=rtrl.SGD(_RATE), ids=symbols)
+    loops = {f"PyTorch, {name}": form(problem) for name, form in torch_stream.FORMS.items()}
+    for name, loop in loops.items():
+        rivals.check(name, problem, loop)
+    xs, ys = (each[:, 0].copy() for each in (problem.xs, problem.ys))
     estimators = (rtrl.TBPTT(1), rtrl.Immediate(), rtrl.UORO(), rtrl.KFRTRL(), rtrl.RTRL())
-    sessions = {f"rtrl, {estimator!r}": session(estimator) for estimator in estimators}
-    _same_losses(loops, next(iter(sessions.values())), xs, ys)
+    sessions = {f"rtrl, {estimator!r}": problem.session(estimator) for estimator in estimators}
     runs = {name: (lambda session=session: session.run(xs, ys)) for name, session in sessions.items()}
     taken = interleave(loops | runs, rounds)
     own = taken["rtrl, Immediate()"]  # the same gradient as TBPTT(1), without keeping a window
     print(f"   {'':40}{'us a step: median (quartiles)':36}times rtrl, Immediate")
     for name, seconds in taken.items():
         print(f"   {name:40}{spread(seconds / _RIVAL_STEPS * 1e6).text('.2f'):36}{spread(seconds / own).text('.1f')}")
-    judged = min((taken[f"PyTorch, {name}"] for name in rivals.AUTOGRAD), key=lambda seconds: spread(seconds).median)
+    judged = min((taken[f"PyTorch, {name}"] for name in torch_stream.AUTOGRAD), key=lambda seconds: spread(seconds).median)
     return _verdict("ratio to the fastest form with autograd", spread(judged / own), RIVAL_FLOOR, ".1f")
-
-
-def _same_losses(loops, session, xs, ys):
-    """Both sides must do the same work: stop if their losses differ beyond float32 rounding."""
-    import numpy as np
-
-    own = session.run(xs, ys)
-    for name, loop in loops.items():
-        difference = float(np.abs(loop() - own).max())
-        if not difference < 1e-4:
-            raise SystemExit(f"{name} does not compute the same: losses differ by {difference:.2g}")
 
 
 def _verdict(what, value, floor, form):

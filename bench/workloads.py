@@ -40,9 +40,12 @@ def stream(steps, lanes, ids=IDS):
     return drawn[:-1], drawn[1:]
 
 
-def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1, ids=IDS):
-    """A session on `stream`: Softmax readout, and unless an optimizer is given Adam, or the filter where its metric is needed."""
-    network = rtrl.Network(CELLS[cell](hidden), inputs=ids, readout=rtrl.Softmax(ids), dtype=dtype, seed=0)
+def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1, ids=IDS, **options):
+    """A session on `stream`: Softmax readout, and unless an optimizer is given Adam, or the filter where its metric is needed.
+
+    Further `options` are the cell's.
+    """
+    network = rtrl.Network(CELLS[cell](hidden, **options), inputs=ids, readout=rtrl.Softmax(ids), dtype=dtype, seed=0)
     usual = rtrl.Kalman(1e-4) if getattr(estimator, "metric", "") == "kalman" else rtrl.Adam(1e-4)
     return rtrl.Session(network, estimator, optimizer or usual, batch_size=lanes, seed=1, threads=threads)
 

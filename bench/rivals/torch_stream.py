@@ -1,4 +1,4 @@
-"""The same online loop in PyTorch: plain RNN, one lane, softmax, SGD at every step, gradient through that step.
+"""A stream of single samples in PyTorch: plain RNN, one lane, softmax, SGD at every step, gradient through that step.
 
 Three programs that compute the same losses as rtrl.TBPTT(1), from the way one writes it first to the fastest
 that was found.  PyTorch is optional: `available` says whether it is here, and why not.
@@ -16,15 +16,10 @@ import numpy as np
 try:
     import torch
     from torch.nn import functional
-except ImportError as error:
-    torch, _missing = None, str(error)
+except ImportError:
+    torch = None
 
-__all__ = ["AUTOGRAD", "available", "by_hand_loop", "functional_loop", "module_loop"]
-
-
-def available():
-    """Empty when PyTorch can be used, otherwise the reason why not."""
-    return "" if torch is not None else f"PyTorch is not installed ({_missing}): pip install torch"
+__all__ = ["AUTOGRAD", "FORMS", "by_hand_loop", "functional_loop", "module_loop"]
 
 
 class _Loop:
@@ -32,19 +27,14 @@ class _Loop:
 
     Parameters
     ----------
-    weight : ndarray [n, n + inputs + 1]
-        Of the cell, columns h | x | 1.
-    readout : ndarray [outputs, n + 1]
-        Columns h | 1.
-    xs, ys : ndarray [T]
-        Ids.
-    rate : float
-        Learning rate.
+    problem : Problem
+        Of an RNN with one lane and SGD.
     """
 
-    def __init__(self, weight, readout, xs, ys, rate):
+    def __init__(self, problem):
         torch.set_num_threads(1)
-        self.n, self.rate = len(weight), rate
+        weight, readout, xs, ys = problem.weight.copy(), problem.readout.copy(), problem.xs[:, 0], problem.ys[:, 0]
+        self.n, self.rate = len(weight), problem.optimizer.lr
         self.inputs = weight.shape[1] - self.n - 1
         self.weight = torch.from_numpy(np.ascontiguousarray(weight))
         self.readout = torch.from_numpy(np.ascontiguousarray(readout))
@@ -156,3 +146,4 @@ class by_hand_loop(_Loop):
 
 
 AUTOGRAD = {"module": module_loop, "functional": functional_loop}
+FORMS = AUTOGRAD | {"by hand": by_hand_loop}
