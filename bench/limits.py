@@ -1,22 +1,29 @@
-"""What this machine can do at best on one thread: product rates and copy bandwidth.
+"""What this machine can do at best with some threads (one unless said otherwise): product rates and copy bandwidth.
 
-python -m bench.limits [--rounds N]
+    python -m bench.limits [--threads N] [--rounds N]
+
+All sides have the same threads: NumPy's BLAS and PyTorch by their settings, our own product by one lane a thread, copies by
+threads that each copy a part of their own, again and again, as long as one measurement lasts.
 """
 
 import argparse
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from bench.environment import describe, restart_clean
 from bench.rounds import interleave, spread
+from bench.workloads import step_flops
 
-__all__ = ["machine_rate", "product_sides"]
+__all__ = ["Rates", "copy_call", "copy_rates", "least_seconds", "machine_rate", "measure", "product_sides"]
 
 _SHAPES = ((256, 256, 512), (512, 512, 512), (1024, 1024, 1024))
-_COPY_BYTES = (1 << 18, 1 << 22, 1 << 28)
+_COPY_BYTES = (1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 28)
+_SPREAD_BYTES = 1 << 29  # of a measurement with several threads, against which starting them is nothing
 _OWN_HIDDEN = 256
 
 
-def product_sides(dtype):
+def product_sides(dtype, threads=1):
     """Products that may set the limit: name -> (callable, flops of a call).
 
     NumPy's BLAS and, where it is installed, PyTorch's, at three sizes; and our own kernel through KF-RTRL without a
@@ -35,53 +42,92 @@ def product_sides(dtype):
         if importlib.util.find_spec("torch"):
             import torch
 
-            torch.set_num_threads(1)
+            torch.set_num_threads(threads)
             pair, result = [torch.from_numpy(each) for each in (a, b)], torch.from_numpy(out.copy())
             sides[f"torch {label}"] = (lambda pair=pair, out=result: torch.mm(*pair, out=out)), flops
-    sides[f"rtrl KF-RTRL, RHN n = {_OWN_HIDDEN}"] = _own_product(dtype)
+    sides[f"rtrl KF-RTRL, RHN n = {_OWN_HIDDEN}"] = _own_product(dtype, threads)
     return sides
 
 
-def _own_product(dtype):
+def _own_product(dtype, lanes):
+    import numpy as np
+
     import rtrl
 
-    session = rtrl.Session(rtrl.Network(rtrl.RHN(_OWN_HIDDEN), inputs=1, dtype=dtype), rtrl.KFRTRL(), threads=1)
-    return (lambda: session.advance([0])), 4.0 * _OWN_HIDDEN**3
+    network = rtrl.Network(rtrl.RHN(_OWN_HIDDEN), inputs=1, dtype=dtype)
+    session = rtrl.Session(network, rtrl.KFRTRL(), batch_size=lanes, threads=lanes)
+    x = np.zeros((lanes, 1), dtype)
+    return (lambda: session.advance(x)), 4.0 * _OWN_HIDDEN**3 * lanes
 
 
-def machine_rate(dtype, rounds=7):
+def machine_rate(dtype, rounds=7, threads=1):
     """Best median over `product_sides`, in flops a second, and the `Spread` of each side."""
-    sides = product_sides(dtype)
+    sides = product_sides(dtype, threads)
     taken = interleave({name: call for name, (call, _) in sides.items()}, rounds)
     rates = {name: spread(sides[name][1] / taken[name]) for name in sides}
     return max(rate.median for rate in rates.values()), rates
 
 
-def _copies(rounds):
+def copy_call(size, threads=1):
+    """A call that copies size / 2 bytes in all, `size` read and written, in equal parts by some threads, and how often."""
     import numpy as np
 
-    sides = {}
-    for size in _COPY_BYTES:
-        source, target = np.ones(size // 2, np.uint8), np.empty(size // 2, np.uint8)
-        sides[size] = lambda source=source, target=target: np.copyto(target, source)
-    taken = interleave(sides, rounds)
-    return {size: spread(size / taken[size]) for size in sides}
+    part = size // 2 // threads
+    pairs = [(np.empty(part, np.uint8), np.ones(part, np.uint8)) for _ in range(threads)]
+    if threads == 1:
+        return (lambda: np.copyto(*pairs[0])), 1
+    pool, times = ThreadPoolExecutor(threads), max(1, _SPREAD_BYTES // size)
+
+    def work(pair):
+        for _ in range(times):
+            np.copyto(*pair)
+
+    return (lambda: list(pool.map(work, pairs))), times
+
+
+def copy_rates(rounds, threads=1, sizes=_COPY_BYTES):
+    """`Spread` of the bytes a second, read and written, for copies of several sizes (in all, both arrays together)."""
+    sides = {size: copy_call(size, threads) for size in sizes}
+    taken = interleave({size: call for size, (call, _) in sides.items()}, rounds)
+    return {size: spread(size * sides[size][1] / taken[size]) for size in sizes}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of this run: flops a second by dtype, and bytes a second of copies by their size."""
+
+    products: dict
+    copies: dict
+
+
+def measure(rounds, threads=1):
+    """The `Rates` of some threads."""
+    products = {dtype: machine_rate(dtype, rounds, threads)[0] for dtype in ("float32", "float64")}
+    return Rates(products, {size: rate.median for size, rate in copy_rates(rounds, threads).items()})
+
+
+def least_seconds(session, rates):
+    """The least time of a step at those rates: its flops, or what is carried read and written once, whichever is longer."""
+    carried = session.nbytes["influence"]
+    size = min((size for size in rates.copies if size >= carried), default=max(rates.copies))
+    return max(step_flops(session) / rates.products[session.network.dtype.name], 2 * carried / rates.copies[size])
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m bench.limits", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each side (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of every side (default: %(default)s)")
     options = parser.parse_args(arguments)
-    restart_clean()
-    for name, value in describe().items():
+    restart_clean(options.threads)
+    for name, value in describe(options.threads).items():
         print(f"{name:14}{value}")
     for dtype in ("float32", "float64"):
-        best, rates = machine_rate(dtype, options.rounds)
+        best, rates = machine_rate(dtype, options.rounds, options.threads)
         print(f"\n{dtype} products, GFLOP/s: median (quartiles); best {best / 1e9:.0f}")
         for name, rate in rates.items():
             print(f"  {name:36}{_giga(rate)}")
     print("\ncopies, GB/s read and written: median (quartiles)")
-    for size, rate in _copies(options.rounds).items():
+    for size, rate in copy_rates(options.rounds, options.threads).items():
         print(f"  {size / 2**20:8.2f} MiB in all{'':18}{_giga(rate)}")
 
 

@@ -40,14 +40,16 @@ def stream(steps, lanes, ids=IDS):
     return drawn[:-1], drawn[1:]
 
 
-def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1, ids=IDS, **options):
+def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", threads=1, ids=IDS, update_every=None, **options):
     """A session on `stream`: Softmax readout, and unless an optimizer is given Adam, or the filter where its metric is needed.
 
     Further `options` are the cell's.
     """
     network = rtrl.Network(CELLS[cell](hidden, **options), inputs=ids, readout=rtrl.Softmax(ids), dtype=dtype, seed=0)
     usual = rtrl.Kalman(1e-4) if getattr(estimator, "metric", "") == "kalman" else rtrl.Adam(1e-4)
-    return rtrl.Session(network, estimator, optimizer or usual, batch_size=lanes, seed=1, threads=threads)
+    return rtrl.Session(
+        network, estimator, optimizer or usual, batch_size=lanes, seed=1, threads=threads, update_every=update_every
+    )
 
 
 def step_flops(session):

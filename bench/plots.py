@@ -1,0 +1,75 @@
+"""Figures of what was measured; matplotlib is optional."""
+
+import rtrl
+from bench.crossing import bytes_of, tape_line
+from bench.scaling import slope
+
+__all__ = ["cost", "memory", "missing"]
+
+_HORIZONS = (1, 10, 100, 1000, 10000)
+
+
+def missing():
+    """Empty when figures can be drawn, otherwise the reason why not."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        return f"matplotlib is not installed ({error}): pip install matplotlib"
+    matplotlib.use("Agg")
+    return ""
+
+
+def _panels(count):
+    from matplotlib import pyplot
+
+    return pyplot.subplots(1, count, figsize=(6 * count, 5), layout="constrained")
+
+
+def cost(found, path):
+    """Time of a step against n and B (of `bench.scaling.measure`), the fitted slopes in the legend."""
+    figure, panels = _panels(len(found))
+    for panel, (axis, part) in zip(panels, found.items()):
+        for name, points in part["cost"].items():
+            sizes = sorted(points)
+            label = f"{name}: {axis}^{slope(points):.2f}"
+            panel.loglog(sizes, [points[size] * 1e6 for size in sizes], "o-", label=label)
+        panel.set(xlabel=axis, ylabel="us a step, all lanes", title=f"RHN, {part['at']}")
+        _mark(panel, sizes)
+        panel.legend()
+    figure.savefig(path)
+
+
+def memory(found, path, hidden=256, lanes=16):
+    """Bytes against T and B, and the horizon of the crossing against n, from `bench.crossing.crossings`."""
+    figure, (by_horizon, by_lanes, by_hidden) = _panels(3)
+    cell = found[0].cell
+    start, a_step = tape_line(cell, hidden, lanes)[0]
+    by_horizon.loglog(_HORIZONS, [start + a_step * horizon for horizon in _HORIZONS], "k--", label="TBPTT(T)")
+    by_horizon.set(xlabel="T", ylabel="bytes carried", title=f"{cell}, n={hidden}, B={lanes}")
+    counts = sorted({each.lanes for each in found})
+    tapes = [bytes_of(cell, hidden, rtrl.TBPTT(25), count)[0] for count in counts]
+    by_lanes.loglog(counts, tapes, "k--", label="TBPTT(25)")
+    by_lanes.set(xlabel="B", ylabel="bytes carried", title=f"{cell}, n={hidden}")
+    by_hidden.set(xlabel="n", ylabel="T from which on TBPTT(T) carries more", title=f"{cell}, B={lanes}")
+    for name in dict.fromkeys(each.estimator for each in found):
+        own = [each for each in found if each.estimator == name and each.carried is not None]
+        flat = [each.carried for each in own if (each.hidden, each.lanes) == (hidden, lanes)]
+        if flat:
+            by_horizon.loglog(_HORIZONS, flat * len(_HORIZONS), label=name)
+        _line(by_lanes, [(each.lanes, each.carried) for each in own if each.hidden == hidden], name)
+        _line(by_hidden, [(each.hidden, each.horizon) for each in own if each.lanes == lanes], name)
+    _mark(by_lanes, counts)
+    _mark(by_hidden, sorted({each.hidden for each in found}))
+    by_horizon.legend()
+    figure.savefig(path)
+
+
+def _line(panel, points, name):
+    if points:
+        panel.loglog(*zip(*points), "o-", label=name)
+
+
+def _mark(panel, sizes):
+    """Ticks at the sizes that were measured."""
+    panel.set_xticks(sizes, [str(size) for size in sizes])
+    panel.minorticks_off()

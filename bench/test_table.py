@@ -1,0 +1,110 @@
+"""The parts of the table: judgement, slopes, crossings, and small runs of every group."""
+
+import json
+
+import numpy as np
+import pytest
+
+import rtrl
+from bench import __main__, cases, comparison, crossing, limits, own, plots, scaling
+from bench.cases import Case
+from bench.table import Row, heading, judged, line, row
+from bench.workloads import make
+
+
+@pytest.fixture(scope="module")
+def rates():
+    """Invented ones: nothing is judged by them here."""
+    return limits.Rates({"float32": 1e11, "float64": 5e10}, {1 << 18: 8e10, 1 << 28: 2e10})
+
+
+@pytest.mark.parametrize(
+    ("target", "most", "reached"), [(None, False, None), (1.9, False, True), (2.1, False, False), (2.1, True, True)]
+)
+def test_judgement(target, most, reached):
+    once = row("ours", "theirs", np.array([1e-6, 2e-6]), np.array([2e-6, 4e-6]), target=target, most=most)
+    assert once.ratio.median == 2
+    assert once.reached is reached
+    assert ("MISSED" in line(once)) == (reached is False)
+    assert json.loads(json.dumps(once.plain()))["reached"] is reached
+
+
+def test_what_was_not_measured_is_not_reached():
+    absent = Row("ours", "theirs", target=2.0, note="not installed")
+    assert absent.reached is None
+    assert line(absent).endswith("not installed")
+    assert judged([absent, Row("ours", "theirs")]) == (0, 0, 1)
+
+
+def test_ratio_of_ourselves_is_a_price():
+    assert row("dear", "cheap", np.array([3.0]), np.array([2.0]), inverse=True).ratio.median == 1.5
+
+
+@pytest.mark.parametrize("power", [1.0, 2.5])
+def test_slope(power):
+    assert scaling.slope({size: 3 * size**power for size in (8, 16, 32, 64)}) == pytest.approx(power)
+
+
+@pytest.mark.parametrize("estimator", [rtrl.UORO(), rtrl.KFRTRL(), rtrl.RTRL()], ids=str)
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_crossing(estimator, lanes):
+    (found,) = crossing.crossings("RHN", (16,), (lanes,), (estimator,))
+    for which, horizon in enumerate((found.horizon, found.horizon_in_all)):
+        size = (found.carried, found.total)[which]
+        before, beyond = (crossing.bytes_of("RHN", 16, rtrl.TBPTT(T), lanes)[which] for T in (horizon - 2, horizon + 1))
+        assert before < size < beyond  # to the step: cache lines are filled up
+
+
+def test_every_case_is_possible():
+    for case in cases.CASES:
+        assert {rival for rival, _ in case.targets} <= {"JAX", "PyTorch", "NumPy"}
+        if type(case.ours[0]) is rtrl.TBPTT:
+            assert case.steps % case.ours[0].horizon == 0
+
+
+def test_rows_of_a_case(rates):
+    estimators = tuple(each for each in (rtrl.KFRTRL(), cases.blocked(8)) if each is not None)
+    small = Case("RNN", 8, 1, estimators, {("NumPy", 0): 20.0, ("NumPy", 1): None}, 16, {"optimizer": rtrl.SGD(0.1), "ids": 5})
+    rows = list(comparison.cases(1, 1, rates, [small]))
+    assert len(rows) == len(estimators)
+    assert rows[0].reached is not None
+    assert heading(rows[0].group).strip().startswith("against NumPy")
+
+
+def test_rows_of_the_stream(rates):
+    rows = list(comparison.stream(1, rates, hidden=8, ids=5, steps=20))
+    assert len({each.what for each in rows}) == 2
+
+
+def test_copies_of_several_threads():
+    for threads in (1, 2):
+        call, times = limits.copy_call(1 << 16, threads)
+        call()
+        assert times >= 1
+
+
+def test_least_seconds(rates):
+    session = make("RHN", 64, rtrl.KFRTRL(), 4)
+    assert limits.least_seconds(session, rates) >= 4 * 4 * 64**3 / 1e11
+
+
+def test_prices_name_everything_once():
+    for wanted in own._prices().values():
+        assert len(wanted) >= 1
+
+
+def test_table_of_bytes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(crossing.crossings, "__defaults__", ((8, 16), (1, 2), (rtrl.UORO(), rtrl.KFRTRL())))
+    assert __main__.main(["--only", "memory", "--out", str(tmp_path)]) == 0
+    assert "TBPTT(T) keeps more" in capsys.readouterr().out
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert len(found["memory"]) == 8
+    assert plots.missing() or (tmp_path / "memory.png").stat().st_size > 0
+
+
+def test_figure_of_costs(tmp_path):
+    found = scaling.measure(1, hidden=(8, 16, 32), lanes=(1, 2), estimators=(rtrl.UORO(),))
+    assert any("UORO" in text for text in scaling.lines(found))
+    if not plots.missing():
+        plots.cost(found, tmp_path / "cost.png")
+        assert (tmp_path / "cost.png").stat().st_size > 0
