@@ -8,7 +8,7 @@ up to whole cache lines, which may move a crossing by a step); what forward esti
 from dataclasses import asdict, dataclass
 
 import rtrl
-from bench.cases import blocked
+from bench.cases import DIRECT, blocked
 from bench.workloads import make
 from rtrl.comparison.settings import label
 
@@ -16,7 +16,7 @@ __all__ = ["ESTIMATORS", "Crossing", "bytes_of", "crossings", "lines", "tape_lin
 
 ESTIMATORS = tuple(
     each
-    for each in (rtrl.UORO(), rtrl.SnAp(), rtrl.RFLO(), rtrl.KFRTRL(), blocked(8), rtrl.BlockOK(4, 8), rtrl.OK(4), rtrl.RTRL())
+    for each in (rtrl.UORO(), rtrl.SnAp(), rtrl.RFLO(), DIRECT, blocked(8), rtrl.BlockOK(4, 8), rtrl.OK(4), rtrl.RTRL())
     if each is not None
 )
 HIDDEN, LANES = (32, 64, 128, 256, 512), (1, 16)

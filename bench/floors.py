@@ -36,11 +36,11 @@ def product_floor(rounds):
     """Fraction of the product rate that KF-RTRL reaches; returns whether it is enough."""
     import numpy as np
 
-    import rtrl
+    from bench.cases import DIRECT
     from bench.limits import product_sides
     from bench.workloads import make, stream
 
-    session = make("RHN", _HIDDEN, rtrl.KFRTRL(), _LANES)
+    session = make("RHN", _HIDDEN, DIRECT, _LANES)
     xs, ys = stream(_STEPS, _LANES)
     products = product_sides("float32")
     sides = {name: call for name, (call, _) in products.items()}

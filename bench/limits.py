@@ -53,9 +53,10 @@ def _own_product(dtype, lanes):
     import numpy as np
 
     import rtrl
+    from bench.cases import DIRECT
 
     network = rtrl.Network(rtrl.RHN(_OWN_HIDDEN), inputs=1, dtype=dtype)
-    session = rtrl.Session(network, rtrl.KFRTRL(), batch_size=lanes, threads=lanes)
+    session = rtrl.Session(network, DIRECT, batch_size=lanes, threads=lanes)
     x = np.zeros((lanes, 1), dtype)
     return (lambda: session.advance(x)), 4.0 * _OWN_HIDDEN**3 * lanes
 

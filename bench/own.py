@@ -1,7 +1,7 @@
 """Ours against the machine and against ourselves: fractions of its limits, prices of estimators, threads."""
 
 import rtrl
-from bench.cases import blocked
+from bench.cases import DIRECT, blocked
 from bench.environment import allowed_cpus
 from bench.limits import copy_call, least_seconds, product_sides
 from bench.rounds import interleave, spread
@@ -26,7 +26,7 @@ def products(rounds, threads=1):
     own = {name: side for name, side in sides.items() if not name.startswith("torch")}
     for hidden, target in ((256, 0.85), (128, 0.78), (64, 0.55)):
         steps = 8 * (256 // hidden) ** 2
-        _, run = _run("RHN", hidden, rtrl.KFRTRL(), steps, threads=threads)
+        _, run = _run("RHN", hidden, DIRECT, steps, threads=threads)
         taken = interleave({name: call for name, (call, _) in sides.items()} | {"run": run}, rounds)
         flops = 4.0 * hidden**3 * _LANES
         for against, known, wanted in (
@@ -35,7 +35,7 @@ def products(rounds, threads=1):
         ):
             best = max(known, key=lambda name: known[name][1] / spread(taken[name]).median)
             limit = taken[best] * flops / sides[best][1]
-            what = named(rtrl.KFRTRL(), "RHN", hidden, _LANES)
+            what = named(DIRECT, "RHN", hidden, _LANES)
             yield row(
                 what,
                 against,
@@ -65,13 +65,13 @@ def bandwidth(rounds, threads=1):
 def prices(rounds, rates, threads=1):
     """Other estimators in units of direct KF-RTRL, and the time-blocked form."""
     for cell, wanted in _prices().items():
-        sessions = {"direct": _run(cell, 256, rtrl.KFRTRL(), 16, threads=threads)}
+        sessions = {"direct": _run(cell, 256, DIRECT, 16, threads=threads)}
         for name, (estimator, every, _, _) in wanted.items():
             sessions[name] = _run(cell, 256, estimator, 16, update_every=every, threads=threads)
         taken = interleave({name: run for name, (_, run) in sessions.items()}, rounds)
         for name, (_, _, target, most) in wanted.items():
             known = {"target": target, "most": most, "limit": least_seconds(sessions[name][0], rates), "group": "estimators"}
-            against = "price in KFRTRL()" if most else "KFRTRL(), times as fast"
+            against = "price in direct KFRTRL" if most else "KFRTRL, direct"
             yield row(name, against, taken[name] / 16, taken["direct"] / 16, inverse=most, **known)
 
 
@@ -95,7 +95,7 @@ def _prices():
 
 def threads(rounds):
     """Two threads against one."""
-    for estimator, target in ((rtrl.KFRTRL(), 1.85), (rtrl.BlockOK(4, 8), 1.85), (rtrl.UORO(), 1.6)):
+    for estimator, target in ((DIRECT, 1.85), (rtrl.BlockOK(4, 8), 1.85), (rtrl.UORO(), 1.6)):
         what = named(estimator, "RHN", 256, _LANES)
         if len(allowed_cpus()) < 2:
             yield Row(what, _TWO, target=target, note="only one CPU may be used", group="threads")

@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 
 import rtrl
-from bench.cases import blocked
+from bench.cases import DIRECT, blocked
 from bench.environment import describe, pin, restart_clean
 from bench.rounds import interleave, spread
 from bench.workloads import make, step_flops, stream
@@ -16,9 +16,7 @@ from rtrl.comparison.settings import label
 
 __all__ = ["ESTIMATORS", "lines", "measure", "slope"]
 
-ESTIMATORS = tuple(
-    each for each in (rtrl.TBPTT(25), rtrl.UORO(), rtrl.KFRTRL(), blocked(8), rtrl.BlockOK(4, 8)) if each is not None
-)
+ESTIMATORS = tuple(each for each in (rtrl.TBPTT(25), rtrl.UORO(), DIRECT, blocked(8), rtrl.BlockOK(4, 8)) if each is not None)
 HIDDEN, AT_LANES = (32, 64, 128, 256, 512), 16
 LANES, AT_HIDDEN = (1, 2, 4, 8, 16, 32), 128
 _FITTED = 3  # points at the upper end: below, calls and bookkeeping hide the power

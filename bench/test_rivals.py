@@ -1,22 +1,25 @@
 """Every program of every rival that is installed computes the losses of our session."""
 
+import dataclasses
+
 import pytest
 
 import rtrl
 from bench import rivals
+from bench.cases import DIRECT
 from bench.rivals.problem import pose
 
 _TASKS = [
-    ("RNN", rtrl.KFRTRL()),
+    ("RNN", DIRECT),
     ("RNN", rtrl.UORO()),
     ("RNN", rtrl.TBPTT(5)),
-    ("RHN", rtrl.KFRTRL()),
+    ("RHN", DIRECT),
     ("RHN", rtrl.UORO()),
     ("RHN", rtrl.TBPTT(5)),
     ("GRU", rtrl.TBPTT(5)),
     ("LSTM", rtrl.TBPTT(5)),
 ]
-_TAUGHT = [rtrl.RTRL(), rtrl.UORO(), rtrl.KFRTRL(), rtrl.RFLO()]
+_TAUGHT = [rtrl.RTRL(), rtrl.UORO(), DIRECT, rtrl.RFLO()]
 
 
 def all_agree(rival, problem, count):
@@ -45,7 +48,7 @@ def test_losses_of_numpy(estimator, leak):
 
 
 def test_a_difference_is_refused():
-    problem = pose("RNN", 7, rtrl.KFRTRL(fresh=False), 1, 30, optimizer=rtrl.SGD(0.1), ids=5, dtype="float64")
+    problem = pose("RNN", 7, dataclasses.replace(DIRECT, fresh=False), 1, 30, optimizer=rtrl.SGD(0.1), ids=5, dtype="float64")
     ((_, program),) = rivals.sides("NumPy", problem).values()
     program.W += 0.1
     with pytest.raises(SystemExit, match="does not compute the same"):

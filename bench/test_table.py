@@ -45,7 +45,7 @@ def test_slope(power):
     assert scaling.slope({size: 3 * size**power for size in (8, 16, 32, 64)}) == pytest.approx(power)
 
 
-@pytest.mark.parametrize("estimator", [rtrl.UORO(), rtrl.KFRTRL(), rtrl.RTRL()], ids=str)
+@pytest.mark.parametrize("estimator", [rtrl.UORO(), cases.DIRECT, rtrl.RTRL()], ids=str)
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_crossing(estimator, lanes):
     (found,) = crossing.crossings("RHN", (16,), (lanes,), (estimator,))
@@ -63,7 +63,7 @@ def test_every_case_is_possible():
 
 
 def test_rows_of_a_case(rates):
-    estimators = tuple(each for each in (rtrl.KFRTRL(), cases.blocked(8)) if each is not None)
+    estimators = tuple(each for each in (cases.DIRECT, cases.blocked(8)) if each is not None)
     small = Case("RNN", 8, 1, estimators, {("NumPy", 0): 20.0, ("NumPy", 1): None}, 16, {"optimizer": rtrl.SGD(0.1), "ids": 5})
     rows = list(comparison.cases(1, 1, rates, [small]))
     assert len(rows) == len(estimators)
@@ -84,7 +84,7 @@ def test_copies_of_several_threads():
 
 
 def test_least_seconds(rates):
-    session = make("RHN", 64, rtrl.KFRTRL(), 4)
+    session = make("RHN", 64, cases.DIRECT, 4)
     assert limits.least_seconds(session, rates) >= 4 * 4 * 64**3 / 1e11
 
 
