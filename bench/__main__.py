@@ -1,6 +1,6 @@
 """One table: rtrl, its rivals, the machine's limits, and the ratios that we want.
 
-    python -m bench [--only GROUP ...] [--rounds N] [--threads N] [--cell RHN] [--out DIR]
+    python -m bench [--only GROUP ...] [--rounds N] [--threads N] [--cpu-time] [--cell RHN] [--out DIR]
 
 All sides of a row take turns and a ratio is formed round by round.  With --out, everything goes to DIR/bench.json, and
 where matplotlib is installed to DIR/cost.png and DIR/memory.png.  Targets are those of one thread.  Exit status 1 if one
@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.environment import describe, pin, restart_clean
+from bench.rounds import use_cpu_time
 from bench.workloads import CELLS
 
 GROUPS = ("threads", "products", "bandwidth", "estimators", "rivals", "stream", "scaling", "memory")
@@ -24,12 +25,17 @@ def main(arguments=None):
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="groups (default: all)")
     parser.add_argument("--rounds", type=int, default=9, help="measurements of each side (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of every side (default: %(default)s)")
+    parser.add_argument("--cpu-time", action="store_true", help="for a busy machine: count what this process had of its CPU")
     parser.add_argument("--cell", choices=CELLS, default="RHN", help="of the table of bytes (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write bench.json and the figures")
     options = parser.parse_args(arguments)
+    if options.cpu_time and (options.threads > 1 or "threads" in options.only):
+        parser.error("--cpu-time is for one thread: choose --only without threads")
     if arguments is None:
         restart_clean(options.threads)
-    found = {"environment": describe(options.threads)}
+    if options.cpu_time:
+        use_cpu_time()
+    found = {"environment": describe(options.threads) | {"clock": "CPU time" if options.cpu_time else "wall"}}
     for name, value in found["environment"].items():
         print(f"{name:14}{value}")
     rows = _table(options, found)

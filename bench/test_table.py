@@ -1,12 +1,13 @@
 """The parts of the table: judgement, slopes, crossings, and small runs of every group."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 
 import rtrl
-from bench import __main__, cases, comparison, crossing, limits, own, plots, scaling
+from bench import __main__, cases, comparison, crossing, limits, own, plots, rounds, scaling
 from bench.cases import Case
 from bench.table import Row, heading, judged, line, row
 from bench.workloads import make
@@ -74,6 +75,14 @@ def test_rows_of_a_case(rates):
 def test_rows_of_the_stream(rates):
     rows = list(comparison.stream(1, rates, hidden=8, ids=5, steps=20))
     assert len({each.what for each in rows}) == 2
+
+
+def test_cpu_time(monkeypatch):
+    monkeypatch.setattr(rounds, "_clock", None)
+    rounds.use_cpu_time()
+    assert rounds.interleave({"sleep": lambda: time.sleep(0.01)}, 1, 0.0)["sleep"] < 0.005
+    with pytest.raises(SystemExit):
+        __main__.main(["--cpu-time"])
 
 
 def test_copies_of_several_threads():
