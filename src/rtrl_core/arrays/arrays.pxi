@@ -12,6 +12,7 @@ cdef extern from "carry.h" nogil:
         long lane, row, component
     ctypedef struct Carry:
         real *w
+        real *room
         const real *x
         const real *T
         const real *d
@@ -49,6 +50,5 @@ cdef extern from "vectors.h" nogil:
     double norm2_in_sloped(long count, const real *x, const real *inverse, const real *slope)
     void axpy(long count, real alpha, const real *x, real *y)
     void scale(long count, real alpha, real *x)
-    double mix_norm2(long count, const real *d, const real *x, const real *T, real *y, real *z)
     double axpby_norm2(long count, real alpha, const real *x, real beta, real *y)
     real maximum(long count, const real *x)

@@ -2,8 +2,8 @@
  *
  *   w_b <- T_b w_b + d_b x_b         g += sum_b e_b w_b         squares_b = |w_b|^2
  *
- * for each of some rows: lane b has k vectors w_b [k, cols] that T_b [k, k] mixes, k = 1 or 2; d_b and
- * e_b are [k], x_b [cols] is the same for all rows.  squares_b is over all rows.
+ * for each of some rows: lane b has k vectors w_b [k, cols] that T_b [k, k] mixes, one vector at a time in
+ * registers for k = 1 and 2; d_b and e_b are [k], x_b [cols] is the same for all rows.  squares_b is over all rows.
  * w is read and written once, which is what such a pass costs; g stays in the first cache.
  * Cost: (2 k^2 + 6 k) cols flops and 2 k cols numbers moved a row and lane.
  *
@@ -21,13 +21,13 @@
 /* As many lanes at once as the registers hold; each has at least three factors and a sum. */
 #define CARRY_LANES (REGISTERS <= 16 ? 1 : 4)
 
-/* Strides between lanes, between rows, and between the k components; T [k, k] is contiguous. */
+/* Strides between lanes, between rows, and between the k components (k^2 of T). */
 typedef struct {
     long lane, row, component;
 } Strides;
 
 typedef struct {
-    real *w;
+    real *w, *room; /* room [k], for k > 1 */
     const real *x, *T, *d, *e;
     long x_lane;
     Strides w_by, T_by, d_by, e_by;
@@ -58,12 +58,14 @@ RTRL_FLATTEN void carry_row(const long lanes, const long k, long cols, const Car
     const long ragged = cols % CARRY_BLOCK, last = cols - CARRY_BLOCK;
     Vec T[16], d[8], e[8], end[8 * CARRY_VECS], end_g[CARRY_VECS], now[8];
     EACH(b, lanes) EACH(c, k) {
-        EACH(j, k) T[(b * k + c) * k + j] = vec_of(at->T[b * at->T_by.lane + c * k + j]);
+        EACH(j, k) T[(b * k + c) * k + j] = vec_of(at->T[b * at->T_by.lane + (c * k + j) * at->T_by.component]);
         d[b * k + c] = vec_of(at->d[b * at->d_by.lane + c * at->d_by.component]);
         e[b * k + c] = vec_of(at->e[b * at->e_by.lane + c * at->e_by.component]);
     }
 #define W(i) (at->w + b * at->w_by.lane + c * at->w_by.component + (i))
 #define COUNT(value) sums[b * CARRY_VECS + v] = vec_fma(value, value, sums[b * CARRY_VECS + v])
+    EACH(v, CARRY_VECS) end_g[v] = (Vec){0};
+    EACH(v, lanes * k * CARRY_VECS) end[v] = (Vec){0};
     if (ragged) EACH(v, CARRY_VECS) {
         const Vec counted = vec_load(carry_mask + ragged + v * VEC);
         end_g[v] = carry_vector(lanes, k, CARRY_VECS, at, last + v * VEC, T, d, e, vec_load(g + last + v * VEC), end + v);
@@ -88,16 +90,17 @@ RTRL_FLATTEN void carry_row(const long lanes, const long k, long cols, const Car
 #undef W
 }
 
-/* Fewer columns than a block has: the same one by one. */
+/* Fewer columns than a block has, or larger k: the same one by one. */
 RTRL_INLINE void carry_few(long k, long cols, const Carry *at, real *g, real *parts) {
+    real one, *old = k == 1 ? &one : at->room;
     for (long i = 0; i < cols; i++) {
-        const real old[2] = {at->w[i], at->w[(k - 1) * at->w_by.component + i]};
+        for (long c = 0; c < k; c++) old[c] = at->w[c * at->w_by.component + i];
         for (long c = 0; c < k; c++) {
-            real sum = at->T[c * k] * old[0];
-            if (k == 2) sum = RTRL_FMA(at->T[c * k + 1], old[1], sum);
+            real sum = at->T[c * k * at->T_by.component] * old[0];
+            for (long j = 1; j < k; j++) sum = RTRL_FMA(at->T[(c * k + j) * at->T_by.component], old[j], sum);
             sum = RTRL_FMA(at->d[c * at->d_by.component], at->x[i], sum);
             g[i] = RTRL_FMA(at->e[c * at->e_by.component], sum, g[i]);
-            parts[i] = RTRL_FMA(sum, sum, parts[i]);
+            parts[i % CARRY_BLOCK] = RTRL_FMA(sum, sum, parts[i % CARRY_BLOCK]);
             at->w[c * at->w_by.component + i] = sum;
         }
     }

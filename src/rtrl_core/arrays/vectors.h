@@ -118,21 +118,6 @@ RTRL_INLINE double norm2_in_sloped(long n, const real *RTRL_RESTRICT x, const re
     return parts_total(parts);
 }
 
-/* (y, z) <- T (y, z) + (d[0], d[1]) x with T [2, 2], returns y . y + z . z: one pass over two rows that mix. */
-RTRL_INLINE double mix_norm2(long n, const real *d, const real *RTRL_RESTRICT x, const real *T, real *RTRL_RESTRICT y,
-                             real *RTRL_RESTRICT z) {
-    double parts[PARTS] = {0};
-    const real a = T[0], b = T[1], c = T[2], e = T[3], f = d[0], g = d[1];
-    RTRL_IN_PARTS(n, {
-        const real old = y[i];
-        y[i] = RTRL_FMA(f, x[i], RTRL_FMA(b, z[i], a * old));
-        z[i] = RTRL_FMA(g, x[i], RTRL_FMA(e, z[i], c * old));
-        parts[part] = RTRL_FMA((double)y[i], (double)y[i], parts[part]);
-        parts[part] = RTRL_FMA((double)z[i], (double)z[i], parts[part]);
-    })
-    return parts_total(parts);
-}
-
 RTRL_INLINE void axpy(long n, real alpha, const real *RTRL_RESTRICT x, real *RTRL_RESTRICT y) {
     RTRL_SIMD for (long i = 0; i < n; i++) y[i] = RTRL_FMA(alpha, x[i], y[i]);
 }

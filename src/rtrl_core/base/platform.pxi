@@ -1,7 +1,7 @@
 # Floor 0: what Cython needs to know of platform.h and signs.h.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from libc.math cimport ceil, exp, isfinite, log, log1p, sqrt, INFINITY, NAN
 from cython.parallel cimport parallel
 

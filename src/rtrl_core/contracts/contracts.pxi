@@ -199,3 +199,41 @@ cdef void observe_near(Estimator estimator, Near near, Team team) noexcept nogil
                 if share.team.rank == 0:
                     near.rescale(l, lane, estimator.guard(lane, sqrt(near.total(slot))))
                 team_barrier(share.team)
+
+
+cdef void observe_own(Estimator estimator, Own own, Team team) noexcept nogil:
+    """Take the step into each weight's influence on its own unit, every block under the guard."""
+    cdef Share share = share_lanes(team, estimator.net.lanes)
+    cdef Record *records = estimator.net.records
+    cdef int l, s
+    cdef long lane
+    own.read_diagonal(team.rank)
+    for lane in range(share.first, share.last):
+        for l in range(estimator.net.depth):
+            own.settle(share.team, team.rank, l, lane)
+            if share.team.rank == 0:
+                own.certain[lane] = own.compose(team.rank, records, lane, l, 0, estimator.net.depth, estimator.cap * estimator.cap)
+                own.waiting[l][lane] = own.certain[lane]
+            team_barrier(share.team)
+            for s in range(0 if own.certain[lane] else estimator.net.depth):
+                if share.team.rank == 0:
+                    own.waiting[l][lane] = True
+                    own.compose(team.rank, records, lane, l, s, s + 1, INFINITY)
+                team_barrier(share.team)
+                own.settle(share.team, team.rank, l, lane)
+                if share.team.rank == 0:
+                    own.rescale(l, lane, estimator.guard(lane, sqrt(own.total[l][lane])))
+                team_barrier(share.team)
+
+
+cdef void credit_own(Estimator estimator, Own own, Team team, const real *delta) noexcept nogil:
+    """Credit delta, and drop a block that turns out not to be finite."""
+    cdef long lane
+    cdef int l
+    for l in range(estimator.net.depth):
+        own.credit(team, delta, l, estimator.gradient + estimator.net.stages[l].offset)
+        team_barrier(team)
+        for lane in range(team_first(team, estimator.net.lanes), team_last(team, estimator.net.lanes)):
+            if not isfinite(own.finish(l, lane)):
+                own.rescale(l, lane, estimator.guard(lane, INFINITY))
+        team_barrier(team)

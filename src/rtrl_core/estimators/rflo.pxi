@@ -10,13 +10,13 @@
 cdef class RFLO(Estimator):
     options = {"fresh": False, "random_feedback": False}
     kind = "biased"
-    cdef Near near
+    cdef Own own
     cdef bint random_feedback
     cdef real *B                     # [outputs, n]
     cdef real *redirected            # [lanes, kn]
 
     def __init__(self, fresh=False, random_feedback=False):
-        self.fresh, self.random_feedback, self.near = fresh, random_feedback, Near()
+        self.fresh, self.random_feedback, self.own = fresh, random_feedback, Own()
 
     def flops(self):
         return near_flops(self.net.stages, self.net.depth, 1)
@@ -25,7 +25,7 @@ cdef class RFLO(Estimator):
         cdef Context net = self.net
         cdef double outputs = net.outputs if self.random_feedback else 0
         cdef long v, j
-        self.near.layout(arena, net.stages, net.depth, net.lanes, net.threads, 1, False)
+        self.own.layout(arena, net.stages, net.depth, net.lanes, net.threads, False)
         self.B = arena.reals("B", "workspace", outputs * net.n)
         self.redirected = arena.reals("redirected", "workspace", <double>net.lanes * net.k * net.n if self.random_feedback else 0)
         if self.B is not NULL and self.random_feedback:
@@ -36,15 +36,13 @@ cdef class RFLO(Estimator):
                 self.B[j] /= sqrt(net.n)
 
     cdef void observe(self, Team team) noexcept nogil:
-        observe_near(self, self.near, team)
+        observe_own(self, self.own, team)
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
-        cdef int l
         if self.random_feedback and self.net.error is not NULL:
             self.redirect(team)
             delta = self.redirected
-        for l in range(self.net.depth):
-            self.near.credit(team, delta, l, self.gradient + self.net.stages[l].offset)
+        credit_own(self, self.own, team, delta)
 
     cdef void redirect(self, Team team) noexcept nogil:
         """delta of every lane from the errors of its outputs."""
@@ -57,4 +55,4 @@ cdef class RFLO(Estimator):
     cdef void clear(self, long lane) noexcept nogil:
         cdef int l
         for l in range(self.net.depth):
-            self.near.clear(l, lane)
+            self.own.clear(l, lane)

@@ -60,6 +60,13 @@ cdef inline const real *fan_gather(const Stage *stage, const Fan *fan, long j, l
     return room
 
 
+cdef inline bint fan_alike(const Fan *fan, long r, long j, long a) noexcept nogil:
+    """Does map a of unit j read the same columns as that of unit j - 1?"""
+    cdef long first = fan.start[j * r + a], count = fan.start[j * r + a + 1] - first, before = fan.start[(j - 1) * r + a]
+    return (fan.start[(j - 1) * r + a + 1] - before == count
+            and memcmp(fan.column + before, fan.column + first, count * sizeof(int32_t)) == 0)
+
+
 cdef inline void fan_scatter(const Stage *stage, const Fan *fan, long j, const real *y, real *gradient) noexcept nogil:
     """gradient += y, one number for each weight of unit j."""
     cdef long a, e, first, count

@@ -1,26 +1,24 @@
-# Floor 2: the near part of the influence.  For the weights of unit j only the units R_j are kept (reach.pxi).
+# Floor 2: the near part of the influence.  For the weights of unit j only the units R_j are kept (reach.pxi);
+# own.pxi has the case R_j = {j}.
 #
 #     J_j[(i,c),:] <- sum_d E[c,d,i] J_j[(i,d),:] + sum over i' in R_j of H[c,i,i'] J_j[(i',0),:]  + D[c,.,j] h_hat [i = j]
 #     gradient of the weights of j += sum over (i,c) of delta[c,i] J_j[(i,c),:]
 #
-# H = D W_h; without it (`recurrent` False) only E carries on.  J_j [R_j, k, weights of j] holds weights
-# that exist only (fan.pxi).  Every J_j reads and writes itself alone, so units go to threads freely.
-# Time 2 (links + k^2 |R_j|) per weight of j; for R_j = {j} one pass over J.
+# H = D W_h.  J_j [R_j, k, weights of j] holds weights that exist only (fan.pxi).  Every J_j reads and writes
+# itself alone, so units go to threads freely.  Time 2 (links + k^2 |R_j|) per weight of j.
 
 cdef class Near:
     cdef const Stage *stages
     cdef int depth
     cdef long n, k, lanes, order, width
-    cdef bint recurrent
     cdef Fan *fan                    # [depth]
-    cdef Graph *graph                # [depth], for orders above 1
+    cdef Graph *graph                # [depth]
     cdef Reach *reach                # [depth]
     cdef Links *links                # [depth that runs, depth of the weights]
     cdef real **J                    # [depth][lanes, entries]
     cdef double *squares             # [threads, n]: of each J_j
     cdef real *h_hat                 # [threads, m]
     cdef real *room                  # [threads, width]
-    cdef real *transition            # [threads, k, k]
 
     def __dealloc__(self):
         free(self.fan)
@@ -29,9 +27,9 @@ cdef class Near:
         free(self.links)
         free(self.J)
 
-    cdef layout(self, Arena arena, const Stage *stages, int depth, long lanes, long threads, long order, bint recurrent):
+    cdef layout(self, Arena arena, const Stage *stages, int depth, long lanes, long threads, long order):
         cdef int l
-        self.stages, self.depth, self.lanes, self.order, self.recurrent = stages, depth, lanes, order, recurrent
+        self.stages, self.depth, self.lanes, self.order = stages, depth, lanes, order
         self.n, self.k = stages.n, stages.k
         if self.fan is NULL:
             self.fan = <Fan *>calloc(depth, sizeof(Fan))
@@ -41,10 +39,7 @@ cdef class Near:
             self.J = <real **>calloc(depth, sizeof(real *))
         for l in range(depth):
             self.fan[l] = fan_layout(arena, f"fan{l}.", &stages[l])
-        if order > 1:
-            self.layout_reach(arena, threads)
-        else:
-            self.layout_units(arena)
+        self.layout_reach(arena, threads)
         self.width = 0
         for l in range(depth):
             self.J[l] = arena.reals(f"J{l}", "influence", lanes * self.reach[l].entries)
@@ -52,26 +47,6 @@ cdef class Near:
         self.squares = arena.doubles("squares", "workspace", <double>threads * self.n)
         self.h_hat = arena.reals("h_hat", "workspace", <double>threads * stages[0].m)
         self.room = arena.reals("room", "workspace", <double>threads * self.width)
-        self.transition = arena.reals("transition", "workspace", <double>threads * self.k * self.k)
-
-    cdef layout_units(self, Arena arena):
-        """R_j = {j}."""
-        cdef Reach *reach
-        cdef long j
-        cdef int l
-        for l in range(self.depth):
-            reach = &self.reach[l]
-            reach.units, reach.entries = self.n, <double>self.k * self.fan[l].weights
-            reach.most = <double>self.k * self.fan[l].most
-            reach.first = arena.integers(f"reach{l}.first", "workspace", reach.units + 1)
-            reach.unit = arena.ids(f"reach{l}.unit", "workspace", reach.units)
-            reach.base = arena.integers(f"reach{l}.base", "workspace", reach.units + 1)
-            if reach.first is not NULL:
-                for j in range(self.n + 1):
-                    reach.first[j] = j
-                    reach.base[j] = self.k * self.fan[l].start[j * self.stages[l].r]
-                for j in range(self.n):
-                    reach.unit[j] = <int32_t>j
 
     cdef layout_reach(self, Arena arena, long threads):
         cdef Graph *borrowed = <Graph *>calloc(self.depth, sizeof(Graph))
@@ -162,8 +137,7 @@ cdef class Near:
     cdef void prepare(self, Team team, int slot, const Record *record, long lane, int s) noexcept nogil:
         """What stage s needs of its record before blocks are advanced; a barrier must follow."""
         cdef long first = unit_first(team, self.n), last = unit_last(team, self.n)
-        if self.order > 1:
-            graph_values(&self.stages[s], record, &self.graph[s], lane, self.H_of(s, slot), first, last)
+        graph_values(&self.stages[s], record, &self.graph[s], lane, self.H_of(s, slot), first, last)
         if team.rank == 0:
             extend(&self.stages[s], record, lane, self.h_hat + slot * self.stages[0].m)
 
@@ -178,17 +152,12 @@ cdef class Near:
         cdef const real *h_hat = self.h_hat + slot * self.stages[0].m
         cdef const Links *links = &self.links[s * self.depth + l]
         cdef real *room = self.room + rank * self.width
-        cdef real *T = self.transition + rank * self.k * self.k
         cdef real *J
         cdef long j
         for j in range(unit_first(team, self.n), unit_last(team, self.n)):
             J = self.block(l, lane) + self.reach[l].base[j]
-            if self.order > 1:
-                self.squares[slot * self.n + j] = trace_reach(stage, &self.fan[l], &self.reach[l], links, E, self.H_of(s, slot),
-                                                              self.graph[s].into[self.n], D, j, h_hat, J, room)
-            else:
-                own_jacobian(&self.stages[s], record, lane, j, self.recurrent, T)
-                self.squares[slot * self.n + j] = trace_unit(stage, &self.fan[l], D, j, T, h_hat, J, room)
+            self.squares[slot * self.n + j] = trace_reach(stage, &self.fan[l], &self.reach[l], links, E, self.H_of(s, slot),
+                                                          self.graph[s].into[self.n], D, j, h_hat, J, room)
 
     cdef void credit(self, Team team, const real *delta, int l, real *gradient) noexcept nogil:
         """gradient of the stage += sum over lanes and (i, c) of delta[c,i] J_j[(i,c),:]."""

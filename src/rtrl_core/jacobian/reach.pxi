@@ -134,10 +134,10 @@ cdef long links_of(const Graph *graph, long n, const char *inside, const int64_t
 
 
 cdef double near_flops(const Stage *stages, int depth, long order):
-    """About what a step of SnAp costs: exact for order 1, for higher ones as if the edges were drawn at random."""
+    """About what a step of SnAp costs: order 1 takes all stages at once, for higher ones as if the edges were drawn at random."""
     cdef double n = stages.n, k = stages.k, total = 0, weights, edges, reach = 1, before = 0
     cdef long i, source
-    cdef int l
+    cdef int l, passes = depth if order > 1 else 1
     if order > 1:
         edges = 0
         for i in range(stages.n):
@@ -153,4 +153,4 @@ cdef double near_flops(const Stage *stages, int depth, long order):
         for i in range(stages.n):
             weights += weights_of(stages + l, i)
         total += 2 * k * weights * reach * (k + 1 + edges / n * reach / n)
-    return depth * total
+    return passes * total
