@@ -105,11 +105,16 @@ RTRL_INLINE void panel_pull(long rows, const real *delta, const real *in, real *
 
 /* Returns the sum of squares of the finished rows: down the columns in double, then a fixed tree.
  * Not inside the tile, where its sums would push those of the product out of the registers; the
- * panel is still in the first cache. */
+ * panel is still in the first cache.  Panels of `rows` rows follow each other: while one is
+ * multiplied, the next comes from memory (which may lie behind the last one: nothing is read). */
 RTRL_INLINE double panel_product(long rows, long inner, const real *H, long ldh, const real *in, real *out,
                                  int accumulate) {
     double squares[128 / sizeof(real)] = {0};
-    product(!accumulate, rows, inner, PANEL, (Left){H, ldh, 1}, in, PANEL, out, PANEL);
+    for (long i = 0; i < rows; i += TILE_ROWS) {
+        const long count = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
+        for (long j = i; j < i + count; j++) soon_needed(in + (rows + j) * PANEL, PANEL);
+        product(!accumulate, count, inner, PANEL, (Left){H + i * ldh, ldh, 1}, in, PANEL, out + i * PANEL, PANEL);
+    }
     for (long i = 0; i < rows; i++)
         RTRL_SIMD for (long c = 0; c < PANEL; c++) {
             const double value = out[i * PANEL + c];

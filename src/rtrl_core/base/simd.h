@@ -59,6 +59,15 @@ typedef real Vec, VecAnywhere;
 #endif
 #define VEC ((long)VEC_LENGTH)
 
+/* Asks the memory for `count` numbers that will be read a little later; reads nothing itself. */
+RTRL_INLINE void soon_needed(const real *p, long count) {
+#if defined(__GNUC__)
+    for (long i = 0; i < count; i += RTRL_ALIGN / (long)sizeof(real)) __builtin_prefetch(p + i, 0, 2);
+#else
+    (void)p, (void)count;
+#endif
+}
+
 RTRL_FLATTEN Vec vec_of(real value) { return value - (Vec){0}; }
 RTRL_FLATTEN Vec vec_load(const real *p) { return *(const VecAnywhere *)p; }
 RTRL_FLATTEN void vec_store(real *p, Vec v) { *(VecAnywhere *)p = v; }
