@@ -24,6 +24,9 @@
 
 /* ---- C += A B ---------------------------------------------------------------------------- */
 
+/* Terms of a long sum over lanes that are taken at a time. */
+#define PIECE 128L
+
 /* A[i, k] = a[i * row + k * step]: H, the lanes of a batch, or their transpose. */
 typedef struct {
     const real *a;
@@ -90,9 +93,21 @@ RTRL_INLINE void pulls(long rows, long cols, long lanes, const real *W, long ldw
     product(0, lanes, rows, cols, (Left){Y, ldy, 1}, W, ldw, X, ldx);
 }
 
+/* Where a strip of Y meets many tiles it is packed first: read in place, its short rows lie a power of two
+ * apart and drive each other out of the first cache.  The same additions either way. */
 RTRL_INLINE void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx,
                         real *G, long ldg) {
-    product(0, rows, lanes, cols, (Left){Y, 1, ldy}, X, ldx, G, ldg);
+    real packed[PIECE * TILE_ROWS];
+    for (long first = 0; first < lanes; first += PIECE) {
+        const long inner = lanes - first < PIECE ? lanes - first : PIECE;
+        const real *y = Y + first * ldy, *x = X + first * ldx;
+        long i = 0;
+        for (; inner >= 8 && cols >= 8 * VEC && i + TILE_ROWS <= rows; i += TILE_ROWS) {
+            for (long k = 0; k < inner; k++) memcpy(packed + k * TILE_ROWS, y + k * ldy + i, TILE_ROWS * sizeof(real));
+            product_strip(TILE_ROWS, 0, inner, cols, (Left){packed, 1, TILE_ROWS}, x, ldx, G + i * ldg, ldg);
+        }
+        product(0, rows - i, inner, cols, (Left){y + i, 1, ldy}, x, ldx, G + i * ldg, ldg);
+    }
 }
 
 RTRL_INLINE void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy) {

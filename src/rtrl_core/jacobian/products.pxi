@@ -76,9 +76,10 @@ cdef inline void pull_maps(const Stage *stage, const Record *record, long lane, 
     """y[rows] = D' delta of one lane: the derivative by the pre-activations."""
     cdef long n = stage.n, a, c, i
     cdef const real *D = record.D + lane * stage.k * stage.rows
-    memset(y, 0, stage.rows * sizeof(real))
-    for c in range(stage.k):
-        for a in range(stage.r):
+    for a in range(stage.r):
+        for i in range(n):
+            y[a * n + i] = D[a * n + i] * delta[i]
+        for c in range(1, stage.k):
             for i in range(n):
                 y[a * n + i] += D[c * stage.rows + a * n + i] * delta[c * n + i]
 
@@ -103,15 +104,33 @@ cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real
 
 cdef inline void credit_outer(const Stage *stage, const Record *record, long lanes, const real *y, real *gradient, long first, long last) noexcept nogil:
     """gradient[first:last] += sum over lanes of y_b (x) h_hat_b, in the order of lanes."""
-    cdef long b, row, n = stage.n, rows = stage.rows
+    cdef long n = stage.n, rows = stage.rows, row
     cdef bint dense = is_dense(stage, record, 0)
-    cdef real *G
     outers(last - first, n, lanes, y + first, rows, record.h, n, gradient + first * stage.ldw, stage.ldw)
     if dense:
         outers(last - first, stage.inputs, lanes, y + first, rows, record.x, stage.inputs, gradient + first * stage.ldw + n, stage.ldw)
-    for row in range(first, last):
-        G = gradient + row * stage.ldw
-        for b in range(lanes):
-            G[stage.m - 1] += y[b * rows + row]
-            if stage.inputs and not dense:
-                G[n + record.ids[b]] += y[b * rows + row]
+    row = first
+    while row < last:
+        credit_columns(lanes, y + row, rows, record.ids if stage.inputs and not dense else NULL, <int>min(UNIT_GROUP, last - row),
+                       gradient + row * stage.ldw + n, stage.inputs, stage.ldw)
+        row += UNIT_GROUP
+
+
+cdef inline void credit_columns(long lanes, const real *y, long ldy, const int32_t *ids, int count, real *G, long bias, long ldg) noexcept nogil:
+    """`count` <= UNIT_GROUP rows of G += sum over lanes of y_b (x) [one-hot ids_b ; 1]; the 1 is column `bias`, and ids
+    may be NULL."""
+    cdef real total[UNIT_GROUP]
+    cdef real *column
+    cdef long b
+    cdef int i
+    for i in range(count):
+        total[i] = G[i * ldg + bias]
+    for b in range(lanes):
+        for i in range(count):
+            total[i] += y[b * ldy + i]
+        if ids is not NULL:
+            column = G + ids[b]
+            for i in range(count):
+                column[i * ldg] += y[b * ldy + i]
+    for i in range(count):
+        G[i * ldg + bias] = total[i]

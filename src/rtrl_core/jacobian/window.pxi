@@ -8,8 +8,15 @@
 # reset before a step) stops what comes from later steps.  `trace` goes the same way for one lane and keeps
 # what each step gives to seed F.
 #
+# The steps that a sweep has passed meet the gradient together, a few dozen lanes at a time: y (x) h_hat summed over lanes and
+# steps is one product.
+#
 # Time 4 r n m a swept step and lane; memory capacity (width + n + k r n + k^2 n + x) a lane, where x is one
 # integer for ids.
+
+cdef enum:
+    HELD_LANES = 64                 # lanes of so many steps in all meet the gradient at a time
+
 
 cdef class Window:
     cdef int depth
@@ -21,6 +28,8 @@ cdef class Window:
     cdef int64_t *fill               # [3]: records in the window, newest slot, whether credits are owed
     cdef int32_t *reset_now          # [lanes]: reset since the newest record
     cdef Sweep back
+    cdef long held                   # swept steps that are credited together ...
+    cdef real *y                     # [depth, held, lanes, rows] ... and what pulls leave of them
 
     cdef layout(self, Arena arena, Stage *stages, int depth, long lanes, long capacity, long width):
         """`width`: leading entries of delta that credits can have, n for those of h alone, kn for any."""
@@ -37,6 +46,8 @@ cdef class Window:
         self.fill = arena.integers("fill", "tape", 3)
         self.reset_now = arena.ids("reset_now", "tape", count)
         sweep_layout(&self.back, arena, stages, count)
+        self.held = max(1, HELD_LANES // lanes)
+        self.y = arena.reals("y", "workspace", <double>depth * self.held * count * stages.rows)
 
     cdef layout_dense(self, Arena arena):
         self.ring[0].x = arena.reals("x", "tape", <double>self.capacity * self.lanes * self.stages.inputs)
@@ -121,39 +132,73 @@ cdef class Window:
     cdef void sweep(self, Team team, real *gradient, bint owed) noexcept nogil:
         """Carry back.delta back through the window, picking up the credits that are owed."""
         cdef Share share = share_lanes(team, self.lanes)
-        cdef long lanes = self.lanes, kn = self.kn, t, slot, b
+        cdef long lanes = self.lanes, kn = self.kn, count = self.fill[0], held = 0, t, slot, b
+        cdef real *delta = self.back.delta
+        cdef real *out = self.back.pulled
         cdef real *credits
-        cdef Record record
         cdef int l
-        for t in range(self.fill[0]):
+        for t in range(count):
             slot = self.slot(t)
             if owed and share.team.rank == 0:
                 for b in range(share.first, share.last):
                     credits = self.credits + (slot * lanes + b) * self.width
-                    axpy(self.width, 1, credits, self.back.delta + b * kn)
+                    axpy(self.width, 1, credits, delta + b * kn)
                     memset(credits, 0, self.width * sizeof(real))
-            team_barrier(share.team)
+            held += 1
             for l in range(self.depth - 1, -1, -1):
-                record = self.record(t, l)
-                if l > 0 or t < self.fill[0] - 1:
-                    sweep_stage(team, share, &self.stages[l], &record, lanes, &self.back, gradient + self.stages[l].offset)
-                else:
-                    self.end_sweep(team, share, &record, gradient)
+                self.pull_step(share, t, l, self.y_of(l, held), delta, out, l == 0 and t == count - 1)
+                delta, out = out, delta
             if share.team.rank == 0:
                 for b in range(share.first, share.last):
                     if self.cuts[slot * lanes + b]:
-                        memset(self.back.delta + b * kn, 0, kn * sizeof(real))
-            team_barrier(share.team)
+                        memset(delta + b * kn, 0, kn * sizeof(real))
+            if held == self.held or t == count - 1 or self.kind_of(t) != self.kind_of(t + 1):
+                self.credit_held(team, t, held, gradient)
+                held = 0
 
-    cdef void end_sweep(self, Team team, Share share, const Record *record, real *gradient) noexcept nogil:
-        """Credit the first stage of the oldest step, before which nothing lies."""
-        cdef long rows = self.stages.rows, b
+    cdef inline real *y_of(self, int l, long held) noexcept nogil:
+        """Room for the y of one stage: steps lie in the order of their slots, so the first that is swept comes last."""
+        return self.y + (l * self.held + self.held - held) * self.lanes * self.stages.rows
+
+    cdef inline bint kind_of(self, long age) noexcept nogil:
+        """Is the input of a step dense?"""
+        cdef Record record = self.record(age, 0)
+        return is_dense(self.stages, &record, 0)
+
+    cdef void pull_step(self, Share share, long age, int l, real *y, const real *delta, real *out, bint ends) noexcept nogil:
+        """y = D' delta, and out = delta H unless the sweep ends with this stage, for the lanes of `share`."""
+        cdef const Stage *stage = &self.stages[l]
+        cdef Record record = self.record(age, l)
+        cdef long b
+        team_barrier(share.team)
         if share.team.rank == 0:
             for b in range(share.first, share.last):
-                pull_maps(self.stages, record, b, self.back.delta + b * self.kn, self.back.y + b * rows)
+                if ends:
+                    pull_maps(stage, &record, b, delta + b * self.kn, y + b * stage.rows)
+                else:
+                    seed_pull(stage, &record, b, delta + b * self.kn, y + b * stage.rows, out + b * self.kn)
+        team_barrier(share.team)
+        if not ends:
+            finish_pull(stage, share.last - share.first, y + share.first * stage.rows, out + share.first * self.kn,
+                        unit_first(share.team, stage.n), unit_last(share.team, stage.n))
+        team_barrier(share.team)
+
+    cdef void credit_held(self, Team team, long age, long held, real *gradient) noexcept nogil:
+        """Credit every stage with `held` swept steps, from the oldest, which is of this age: one product, or two where the
+        ring begins anew.  The order of the sum is the same."""
+        cdef const Stage *stage
+        cdef Record record
+        cdef long steps
+        cdef int l
         team_barrier(team)
-        credit_outer(self.stages, record, self.lanes, self.back.y, gradient + self.stages.offset,
-                     team_first(team, rows), team_last(team, rows))
+        while held > 0:
+            steps = min(held, self.capacity - self.slot(age))
+            for l in range(self.depth):
+                stage, record = &self.stages[l], self.record(age, l)
+                credit_outer(stage, &record, steps * self.lanes, self.y_of(l, held), gradient + stage.offset,
+                             team_first(team, stage.rows), team_last(team, stage.rows))
+            held -= steps
+            age -= steps
         team_barrier(team)
 
     cdef long trace(self, Team crew, long lane, int block, const Record *records, const real *seed, real *y, real *h_hat) noexcept nogil:
