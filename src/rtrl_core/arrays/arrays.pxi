@@ -1,6 +1,10 @@
-# Floor 1: what Cython needs to know of the array kernels (products.h, carry.h, functions.h, vectors.h, small.h).
-cdef extern from "products.h" nogil:
+# Floor 1: what Cython needs to know of the array kernels (dots.h, products.h, carry.h, functions.h, vectors.h, small.h).
+cdef extern from "dots.h" nogil:
+    const long LANES_BLOCK_FROM
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
+    void few_dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
+
+cdef extern from "products.h" nogil:
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)
     void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
     void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)

@@ -1,6 +1,5 @@
 /* Floor 1: the products between weights, lanes and panels.
  *
- *   dots            Z[b, row] += sum_q   W[row, q] X[b, q]      z = W h_hat, for every lane
  *   pulls           X[b, q]   += sum_row Y[b, row] W[row, q]    delta W
  *   outers          G[row, q] += sum_b   Y[b, row] X[b, q]      rank-one gradients, summed over lanes
  *   mixes           Y[i, q]    = sum_k   M[i, k] X[k, q]        combinations of a few long rows
@@ -10,9 +9,8 @@
  * Matrices are row-major with any row stride and any alignment; panels are [rows, PANEL] on cache
  * lines.  Cost: 2 rows cols lanes flops (panels: 2 rows inner PANEL), no memory of their own.
  *
- * All but `dots` are one product C += A B in which B and C have contiguous rows: a tile of C stays
- * in registers, A is broadcast, B is read as vectors.  `dots` has both operands contiguous along
- * the sum instead, so its tile holds one vector of partial sums per result.
+ * All are one product C += A B in which B and C have contiguous rows: a tile of C stays in registers,
+ * A is broadcast, B is read as vectors.  (For operands that are contiguous along the sum see dots.h.)
  *
  * Law: the additions behind one element of a result depend on the length of its sum, never on the
  * tile it fell into, so that every split into calls gives the same bits.
@@ -21,8 +19,6 @@
 #define RTRL_PRODUCTS_H
 
 #include "simd.h"
-
-/* ---- C += A B ---------------------------------------------------------------------------- */
 
 /* Terms of a long sum over lanes that are taken at a time. */
 #define PIECE 128L
@@ -138,97 +134,6 @@ RTRL_INLINE double panel_product(long rows, long inner, const real *H, long ldh,
     for (long half = PANEL / 2; half > 0; half /= 2)
         for (long c = 0; c < half; c++) squares[c] += squares[c + half];
     return squares[0];
-}
-
-/* ---- C += A B^T -------------------------------------------------------------------------- */
-
-/* FOLD(w, a, b): both vectors as one row of blocks of w elements; its even blocks + its odd blocks. */
-#define PICK1(j, w, odd) (j) + ((j) & -(w)) + (odd)
-#define PICK2(j, w, odd) PICK1(j, w, odd), PICK1(j + 1, w, odd)
-#define PICK4(j, w, odd) PICK2(j, w, odd), PICK2(j + 2, w, odd)
-#define PICK8(j, w, odd) PICK4(j, w, odd), PICK4(j + 4, w, odd)
-#define PICK16(j, w, odd) PICK8(j, w, odd), PICK8(j + 8, w, odd)
-#define PICKS(w, odd) BY_LENGTH(, PICK2, PICK4, PICK8, PICK16)(0, w, odd)
-#if VEC_LENGTH == 16
-#define BY_LENGTH(one, two, four, eight, sixteen) sixteen
-#elif VEC_LENGTH == 8
-#define BY_LENGTH(one, two, four, eight, sixteen) eight
-#elif VEC_LENGTH == 4
-#define BY_LENGTH(one, two, four, eight, sixteen) four
-#elif VEC_LENGTH == 2
-#define BY_LENGTH(one, two, four, eight, sixteen) two
-#else
-#define BY_LENGTH(one, two, four, eight, sixteen) one
-#endif
-#if defined(__clang__) || __GNUC__ >= 12
-#define BLOCKS(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define BLOCKS(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a < b)){__VA_ARGS__})
-#endif
-#define FOLD(w, a, b) (BLOCKS(a, b, PICKS(w, 0)) + BLOCKS(a, b, PICKS(w, w)))
-
-/* The totals of `count` <= VEC vectors (a power of two), in order, in one vector.  Every fold halves
- * all vectors at once; the tree behind one total is the same for every count. */
-RTRL_FLATTEN Vec totals(const long count, Vec *sum) {
-    long left = count;
-#define HALVE(w)                                                                              \
-    EACH(s, (left + 1) / 2) sum[s] = FOLD(w, sum[2 * s], sum[left > 1 ? 2 * s + 1 : 0]);      \
-    left = (left + 1) / 2;
-    BY_LENGTH((void)left, HALVE(1), HALVE(2) HALVE(1), HALVE(4) HALVE(2) HALVE(1),
-              HALVE(8) HALVE(4) HALVE(2) HALVE(1));
-#undef HALVE
-    return sum[0];
-}
-
-/* Z[lanes, rows] += X[lanes, cols] W[rows, cols]^T with constant rows and lanes, at most 16 results. */
-RTRL_FLATTEN void dots_tile(const long rows, const long lanes, long cols, const real *W, long ldw,
-                            const real *X, long ldx, real *Z, long ldz) {
-    /* 0 under what a last vector, moved back over its neighbour, would count a second time. */
-    static const real once[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                                  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    const long count = rows * lanes, group = count < VEC ? count : VEC, ragged = cols % VEC;
-    Vec sum[16], x[4];
-    real total[16];
-    EACH(s, count) sum[s] = (Vec){0};
-#define ADD(q, factor)                                                                        \
-    {                                                                                         \
-        EACH(b, lanes) x[b] = vec_load(X + b * ldx + (q)) factor;                             \
-        EACH(i, rows) {                                                                       \
-            const Vec w = vec_load(W + i * ldw + (q));                                        \
-            EACH(b, lanes) sum[b * rows + i] = vec_fma(w, x[b], sum[b * rows + i]);           \
-        }                                                                                     \
-    }
-    for (long q = 0; q + VEC <= cols; q += VEC) ADD(q, )
-    if (ragged) ADD(cols - VEC, *vec_load(once + 16 - VEC + ragged))
-#undef ADD
-    EACH(s, count / group) {
-        const Vec folded = totals(group, sum + s * group);
-        memcpy(total + s * group, &folded, (size_t)group * sizeof(real));
-    }
-    EACH(b, lanes) EACH(i, rows) Z[b * ldz + i] += total[b * rows + i];
-}
-
-RTRL_INLINE void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx,
-                      real *Z, long ldz) {
-    long i = 0;
-    for (; cols < VEC && i < rows; i++)
-        for (long b = 0; b < lanes; b++) {
-            real sum = 0;
-            for (long q = 0; q < cols; q++) sum = RTRL_FMA(W[i * ldw + q], X[b * ldx + q], sum);
-            Z[b * ldz + i] += sum;
-        }
-#define TILES(rows_, lanes_)                                                                  \
-    for (; b + lanes_ <= lanes; b += lanes_)                                                  \
-        dots_tile(rows_, lanes_, cols, W + i * ldw, ldw, X + b * ldx, ldx, Z + b * ldz + i, ldz);
-    for (long b = 0; lanes == 1 && i + 8 <= rows; i += 8, b = 0) TILES(8, 1)
-    for (; i + 4 <= rows; i += 4) { /* four rows of W stay in the first cache for all lanes */
-        long b = 0;
-        if (REGISTERS > 16) TILES(4, 4)
-        TILES(4, 2)
-        TILES(4, 1)
-    }
-    for (long b = 0; i < rows; i++, b = 0) TILES(1, 1)
-#undef TILES
 }
 
 #endif

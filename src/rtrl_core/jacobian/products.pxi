@@ -12,32 +12,58 @@
 # whole lanes and a team that shares one lane.  No result depends on how a range was split.
 
 
+cdef inline Share share_sums(Team team, long lanes) noexcept nogil:
+    """Who computes sums for many lanes: blocks of lanes are summed together (dots.h), so there all threads share the units."""
+    cdef Share share = share_lanes(team, lanes)
+    if lanes >= LANES_BLOCK_FROM:
+        share.first, share.last, share.team = 0, lanes, team
+    return share
+
+
 cdef inline void feed(const Stage *stage, const Record *record, long lane, long lanes, long first, long last, real *z) noexcept nogil:
     """z[b, rows] = W h_hat_b for `lanes` lanes from `lane` on and units [first, last) of every map."""
-    cdef long n = stage.n, a, b, row, start
-    cdef const real *W
+    cdef long n = stage.n, a, row, start
     for a in range(stage.r):
-        start = a * n + first
-        for row in range(start, a * n + last):
-            W = stage.W + row * stage.ldw
-            for b in range(lanes):
-                z[b * stage.rows + row] = W[stage.m - 1]
-                if stage.inputs and not is_dense(stage, record, lane + b):
-                    z[b * stage.rows + row] += W[n + record.ids[lane + b]]
+        start = row = a * n + first
+        while row < a * n + last:
+            feed_columns(stage, record, lane, lanes, row, <int>min(UNIT_GROUP, a * n + last - row), z + row)
+            row += UNIT_GROUP
         if stage.inputs and is_dense(stage, record, lane):
             dots(last - first, stage.inputs, lanes, stage.W + start * stage.ldw + n, stage.ldw,
                  record.x + lane * stage.inputs, stage.inputs, z + start, stage.rows)
         dots(last - first, n, lanes, stage.W + start * stage.ldw, stage.ldw, record.h + lane * n, n, z + start, stage.rows)
 
 
+cdef inline void feed_columns(const Stage *stage, const Record *record, long lane, long lanes, long row, int count, real *z) noexcept nogil:
+    """z[b, :count] = W [one-hot ids_b ; 1] for `count` <= UNIT_GROUP rows from `row` on."""
+    cdef real bias[UNIT_GROUP]
+    cdef long ldw = stage.ldw, b
+    cdef const real *W = stage.W + row * ldw
+    cdef const real *column
+    cdef int i
+    for i in range(count):
+        bias[i] = W[i * ldw + stage.m - 1]
+    for b in range(lanes):
+        if stage.inputs and not is_dense(stage, record, lane + b):
+            column = W + stage.n + record.ids[lane + b]
+            for i in range(count):
+                z[b * stage.rows + i] = bias[i] + column[i * ldw]
+        else:
+            for i in range(count):
+                z[b * stage.rows + i] = bias[i]
+
+
 cdef inline void push(const Stage *stage, const Record *record, long lane, long lanes, const real *v, real *z, long ldz,
                       real *out, long first, long last) noexcept nogil:
-    """out[lanes, kn] = H v for `lanes` lanes from `lane` on and units [first, last); z[lanes, rows] is room to work in."""
+    """out[lanes, kn] = H v for `lanes` lanes from `lane` on and units [first, last); z[lanes, rows] is room to work in.
+
+    Threads may share the lanes in any way: a sum of `few_dots` does not depend on how many there are.
+    """
     cdef long n = stage.n, a, b
     for a in range(stage.r):
         for b in range(lanes):
             memset(z + b * ldz + a * n + first, 0, (last - first) * sizeof(real))
-        dots(last - first, n, lanes, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, stage.k * n, z + a * n + first, ldz)
+        few_dots(last - first, n, lanes, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, stage.k * n, z + a * n + first, ldz)
     for b in range(lanes):
         finish_push(stage, record, lane + b, v + b * stage.k * n, z + b * ldz, out + b * stage.k * n, first, last)
 

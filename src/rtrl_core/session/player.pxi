@@ -56,7 +56,7 @@ cdef class Player:
         clear_all(self.estimator, lane)
 
     cdef void forward(self, Team team, Stream *stream) noexcept nogil:
-        cdef Share share = share_lanes(team, self.net.lanes)
+        cdef Share share = share_sums(team, self.net.lanes)
         cdef long n = self.net.n, k = self.net.k, kn = k * n, b, rows
         cdef long first = unit_first(share.team, n), last = unit_last(share.team, n)
         cdef Record *records = stream.records
@@ -71,6 +71,7 @@ cdef class Player:
             for b in range(share.first, share.last):
                 self.cell.forward(l, self.z + b * rows, s + b * kn, records[l].D + b * k * rows, records[l].E + b * k * kn, first, last)
             team_barrier(share.team)
+        share = share_lanes(team, self.net.lanes)
         if share.team.rank == 0:
             for b in range(share.first, share.last):
                 stream.bad[b] = not all_finite(kn, s + b * kn)
@@ -99,18 +100,13 @@ cdef class Player:
     cdef void score(self, Team team, const Stream *stream, const Job *job, long t) noexcept nogil:
         """Outputs of every lane; with targets also loss, error and delta."""
         cdef Share share = share_lanes(team, self.net.lanes)
-        cdef long n = self.net.n, kn = self.net.k * n, b, v, lanes = self.net.lanes
+        cdef long n = self.net.n, kn = self.net.k * n, b, lanes = self.net.lanes
         cdef const real *V = self.weights + self.readout_offset
         cdef real *error
         cdef bint fine
+        self.read_out(team, stream.s, V)
         if share.team.rank != 0:
             return
-        for b in range(share.first, share.last):
-            error = self.error + b * self.outputs
-            for v in range(self.outputs):
-                error[v] = V[v * self.ldv + n]
-        dots(self.outputs, n, share.last - share.first, V, self.ldv, stream.s + share.first * kn, kn,
-             self.error + share.first * self.outputs, self.outputs)
         for b in range(share.first, share.last):
             error = self.error + b * self.outputs
             if job.outputs is not NULL:
@@ -131,6 +127,22 @@ cdef class Player:
                 memset(error, 0, self.outputs * sizeof(real))
         pulls(self.outputs, n, share.last - share.first, V, self.ldv, self.error + share.first * self.outputs, self.outputs,
               self.delta + share.first * kn, kn)
+
+    cdef void read_out(self, Team team, const real *s, const real *V) noexcept nogil:
+        """error[b, v] = V [h_b ; 1] for those lanes that share_lanes gives to this thread."""
+        cdef Share share = share_sums(team, self.net.lanes)
+        cdef long n = self.net.n, kn = self.net.k * n, first = 0, last = self.outputs, b, v
+        if self.net.lanes >= LANES_BLOCK_FROM:
+            first, last = unit_first(team, last), unit_last(team, last)
+        elif share.team.rank != 0:
+            return
+        for b in range(share.first, share.last):
+            for v in range(first, last):
+                self.error[b * self.outputs + v] = V[v * self.ldv + n]
+        dots(last - first, n, share.last - share.first, V + first * self.ldv, self.ldv, s + share.first * kn, kn,
+             self.error + share.first * self.outputs + first, self.outputs)
+        if self.net.lanes >= LANES_BLOCK_FROM:
+            team_barrier(team)
 
     cdef void report(self, const Stream *stream, const Job *job, long t) noexcept nogil:
         """Mean loss of a step over the lanes that have a target, NaN when none has; counts of what went wrong."""

@@ -1,0 +1,207 @@
+/* Floor 1: the product of two matrices that are both contiguous along the sum.
+ *
+ *   dots            Z[b, row] += sum_q   W[row, q] X[b, q]      z = W h_hat, for every lane
+ *
+ * A whole block of LANE_BLOCK lanes is transposed, so that its lanes lie side by side in a vector: a tile holds
+ * one vector of results for each of its rows, W is broadcast.  Fewer lanes keep one vector of partial sums
+ * for each result.  Row-major, any row stride and alignment; 2 rows cols lanes flops.
+ *
+ * Law: a sum depends on its length and on the place of its lane among the lanes of the call, never on the rows
+ * of the call.  Who may have LANES_BLOCK_FROM lanes splits rows among threads, not lanes, or calls
+ * few_dots, whose sums depend on their length alone.
+ */
+#ifndef RTRL_DOTS_H
+#define RTRL_DOTS_H
+
+#include "simd.h"
+
+/* Eight chains of sums hide the latency of an addition. */
+#define LANE_VECS (VEC_LENGTH >= 8 ? 1 : 8 / VEC_LENGTH)
+#define LANE_BLOCK (LANE_VECS * VEC)
+#define BLOCK_ROWS ((REGISTERS > 16 ? 16 : 8) / LANE_VECS)
+#define DEPTH 256L /* columns at a time: 16 KiB of transposed lanes */
+/* From so many lanes on, a block that is not full pays; short vectors without fma gain nothing by it. */
+#if VEC_LENGTH * RTRL_WIDTH >= 256
+#define LANES_BLOCK_FROM (LANE_BLOCK * 3 / 4)
+#else
+#define LANES_BLOCK_FROM 0x7fffffffL
+#endif
+
+/* ---- few lanes ----------------------------------------------------------------------------- */
+
+/* FOLD(w, a, b): both vectors as one row of blocks of w elements; its even blocks + its odd blocks. */
+#define PICK1(j, w, odd) (j) + ((j) & -(w)) + (odd)
+#define PICK2(j, w, odd) PICK1(j, w, odd), PICK1(j + 1, w, odd)
+#define PICK4(j, w, odd) PICK2(j, w, odd), PICK2(j + 2, w, odd)
+#define PICK8(j, w, odd) PICK4(j, w, odd), PICK4(j + 4, w, odd)
+#define PICK16(j, w, odd) PICK8(j, w, odd), PICK8(j + 8, w, odd)
+#define PICKS(w, odd) BY_LENGTH(, PICK2, PICK4, PICK8, PICK16)(0, w, odd)
+#if VEC_LENGTH == 16
+#define BY_LENGTH(one, two, four, eight, sixteen) sixteen
+#elif VEC_LENGTH == 8
+#define BY_LENGTH(one, two, four, eight, sixteen) eight
+#elif VEC_LENGTH == 4
+#define BY_LENGTH(one, two, four, eight, sixteen) four
+#elif VEC_LENGTH == 2
+#define BY_LENGTH(one, two, four, eight, sixteen) two
+#else
+#define BY_LENGTH(one, two, four, eight, sixteen) one
+#endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define BLOCKS(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define BLOCKS(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a < b)){__VA_ARGS__})
+#endif
+#define FOLD(w, a, b) (BLOCKS(a, b, PICKS(w, 0)) + BLOCKS(a, b, PICKS(w, w)))
+
+/* The totals of `count` <= VEC vectors (a power of two), in order, in one vector.  Every fold halves
+ * all vectors at once; the tree behind one total is the same for every count. */
+RTRL_FLATTEN Vec totals(const long count, Vec *sum) {
+    long left = count;
+#define HALVE(w)                                                                              \
+    EACH(s, (left + 1) / 2) sum[s] = FOLD(w, sum[2 * s], sum[left > 1 ? 2 * s + 1 : 0]);      \
+    left = (left + 1) / 2;
+    BY_LENGTH((void)left, HALVE(1), HALVE(2) HALVE(1), HALVE(4) HALVE(2) HALVE(1),
+              HALVE(8) HALVE(4) HALVE(2) HALVE(1));
+#undef HALVE
+    return sum[0];
+}
+
+/* Z[lanes, rows] += X[lanes, cols] W[rows, cols]^T with constant rows and lanes, at most 16 results. */
+RTRL_FLATTEN void dots_tile(const long rows, const long lanes, long cols, const real *W, long ldw,
+                            const real *X, long ldx, real *Z, long ldz) {
+    /* 0 under what a last vector, moved back over its neighbour, would count a second time. */
+    static const real once[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const long count = rows * lanes, group = count < VEC ? count : VEC, ragged = cols % VEC;
+    Vec sum[16], x[4];
+    real total[16];
+    EACH(s, count) sum[s] = (Vec){0};
+#define ADD(q, factor)                                                                        \
+    {                                                                                         \
+        EACH(b, lanes) x[b] = vec_load(X + b * ldx + (q)) factor;                             \
+        EACH(i, rows) {                                                                       \
+            const Vec w = vec_load(W + i * ldw + (q));                                        \
+            EACH(b, lanes) sum[b * rows + i] = vec_fma(w, x[b], sum[b * rows + i]);           \
+        }                                                                                     \
+    }
+    for (long q = 0; q + VEC <= cols; q += VEC) ADD(q, )
+    if (ragged) ADD(cols - VEC, *vec_load(once + 16 - VEC + ragged))
+#undef ADD
+    EACH(s, count / group) {
+        const Vec folded = totals(group, sum + s * group);
+        memcpy(total + s * group, &folded, (size_t)group * sizeof(real));
+    }
+    EACH(b, lanes) EACH(i, rows) Z[b * ldz + i] += total[b * rows + i];
+}
+
+RTRL_INLINE void few_dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx,
+                          real *Z, long ldz) {
+    long i = 0;
+    for (; cols < VEC && i < rows; i++)
+        for (long b = 0; b < lanes; b++) {
+            real sum = 0;
+            for (long q = 0; q < cols; q++) sum = RTRL_FMA(W[i * ldw + q], X[b * ldx + q], sum);
+            Z[b * ldz + i] += sum;
+        }
+#define TILES(rows_, lanes_)                                                                  \
+    for (; b + lanes_ <= lanes; b += lanes_)                                                  \
+        dots_tile(rows_, lanes_, cols, W + i * ldw, ldw, X + b * ldx, ldx, Z + b * ldz + i, ldz);
+    for (long b = 0; lanes == 1 && i + 8 <= rows; i += 8, b = 0) TILES(8, 1)
+    for (; i + 4 <= rows; i += 4) { /* four rows of W stay in the first cache for all lanes */
+        long b = 0;
+        if (REGISTERS > 16) TILES(4, 4)
+        TILES(4, 2)
+        TILES(4, 1)
+    }
+    for (long b = 0; i < rows; i++, b = 0) TILES(1, 1)
+#undef TILES
+}
+
+/* ---- a block of lanes ---------------------------------------------------------------------- */
+
+/* Element j of the first (second) of two rows that exchange their off-diagonal blocks of w elements. */
+#define SWAP1(j, w, second) ((j) & (w) ? VEC_LENGTH + (j) - (w) : (j)) + ((second) ? (w) : 0)
+#define SWAP2(j, w, second) SWAP1(j, w, second), SWAP1(j + 1, w, second)
+#define SWAP4(j, w, second) SWAP2(j, w, second), SWAP2(j + 2, w, second)
+#define SWAP8(j, w, second) SWAP4(j, w, second), SWAP4(j + 4, w, second)
+#define SWAP16(j, w, second) SWAP8(j, w, second), SWAP8(j + 8, w, second)
+#define SWAPS(w, second) BY_LENGTH(, SWAP2, SWAP4, SWAP8, SWAP16)(0, w, second)
+
+/* Transpose VEC vectors. */
+RTRL_FLATTEN void transpose(Vec *v) {
+#define EXCHANGE(w)                                                                           \
+    EACH(i, VEC) if (!(i & (w))) {                                                            \
+        const Vec a = v[i], b = v[i + (w)];                                                   \
+        v[i] = BLOCKS(a, b, SWAPS(w, 0));                                                     \
+        v[i + (w)] = BLOCKS(a, b, SWAPS(w, 1));                                               \
+    }
+    BY_LENGTH((void)v, EXCHANGE(1), EXCHANGE(2) EXCHANGE(1), EXCHANGE(4) EXCHANGE(2) EXCHANGE(1),
+              EXCHANGE(8) EXCHANGE(4) EXCHANGE(2) EXCHANGE(1));
+#undef EXCHANGE
+}
+
+/* Z[b, i] += sum over k of W[i, k] turned[k, b] for a constant number of rows, 1, 2 or a multiple of 4. */
+RTRL_FLATTEN void block_tile(const long rows, long lanes, long inner, const real *W, long ldw, const real *turned,
+                             real *Z, long ldz) {
+    const long group = rows < 4 ? rows : 4; /* a few pointers, or they would not stay in registers */
+    Vec sum[16], x[LANE_VECS];
+    const real *w[4];
+    EACH(g, rows / group) w[g] = W + g * group * ldw;
+    EACH(s, rows * LANE_VECS) sum[s] = (Vec){0};
+    for (long k = 0; k < inner; k++) {
+        EACH(v, LANE_VECS) x[v] = vec_load(turned + k * LANE_BLOCK + v * VEC);
+        EACH(i, rows) {
+            const Vec a = vec_of(w[i / group][i % group * ldw + k]);
+            EACH(v, LANE_VECS) sum[i * LANE_VECS + v] = vec_fma(a, x[v], sum[i * LANE_VECS + v]);
+        }
+    }
+    if (rows % VEC == 0) {
+        EACH(g, rows / VEC) EACH(v, LANE_VECS) {
+            Vec total[VEC_LENGTH];
+            EACH(i, VEC) total[i] = sum[(g * VEC + i) * LANE_VECS + v];
+            transpose(total);
+            EACH(b, VEC) if (v * VEC + b < lanes) {
+                real *z = Z + (v * VEC + b) * ldz + g * VEC;
+                vec_store(z, vec_load(z) + total[b]);
+            }
+        }
+    } else {
+        real total[16 * VEC_LENGTH];
+        EACH(s, rows * LANE_VECS) vec_store(total + s * VEC, sum[s]);
+        for (long b = 0; b < lanes; b++)
+            EACH(i, rows) Z[b * ldz + i] += total[i * LANE_BLOCK + b];
+    }
+}
+
+/* `lanes` <= LANE_BLOCK lanes; those that miss are 0. */
+RTRL_INLINE void block_dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx,
+                            real *Z, long ldz) {
+    real turned[DEPTH * LANE_BLOCK];
+    for (long first = 0; first < cols; first += DEPTH) {
+        const long inner = cols - first < DEPTH ? cols - first : DEPTH;
+        long q = 0, i = 0;
+        for (; q + VEC <= inner; q += VEC) EACH(v, LANE_VECS) {
+            Vec x[VEC_LENGTH];
+            EACH(b, VEC) x[b] = v * VEC + b < lanes ? vec_load(X + (v * VEC + b) * ldx + first + q) : (Vec){0};
+            transpose(x);
+            EACH(j, VEC) vec_store(turned + (q + j) * LANE_BLOCK + v * VEC, x[j]);
+        }
+        for (; q < inner; q++)
+            for (long b = 0; b < LANE_BLOCK; b++) turned[q * LANE_BLOCK + b] = b < lanes ? X[b * ldx + first + q] : 0;
+#define ROWS(count)                                                                           \
+    for (; count <= BLOCK_ROWS && i + count <= rows; i += count)                              \
+        block_tile(count <= BLOCK_ROWS ? count : 1, lanes, inner, W + i * ldw + first, ldw, turned, Z + i, ldz);
+        ROWS(16) ROWS(8) ROWS(4) ROWS(2) ROWS(1)
+#undef ROWS
+    }
+}
+
+RTRL_INLINE void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz) {
+    long b = 0;
+    for (; b + LANES_BLOCK_FROM <= lanes; b += LANE_BLOCK)
+        block_dots(rows, cols, lanes - b < LANE_BLOCK ? lanes - b : LANE_BLOCK, W, ldw, X + b * ldx, ldx, Z + b * ldz, ldz);
+    if (b < lanes) few_dots(rows, cols, lanes - b, W, ldw, X + b * ldx, ldx, Z + b * ldz, ldz);
+}
+
+#endif
