@@ -48,7 +48,7 @@ class Driver(Sealed):
         self._engine = rtrl_core.core(dtype).Engine(
             network.compiled_cell(),
             self._readout,
-            self.estimator._compiled(dtype),
+            self.estimator.suited(network, self.batch_size)._compiled(dtype),
             None if self.optimizer is None else self.optimizer._compiled(dtype),
             weights=network._flat,
             mask=network._holes,

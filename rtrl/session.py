@@ -145,7 +145,8 @@ class Session(Calls):
             raise TypeError(f"estimator must be an estimator such as rtrl.RTRL(); got {estimator!r}")
         estimator.check(self.network)
         with self._alone():
-            self._engine.shadow(estimator._compiled(self.network.dtype.name), self.influence_cap)
+            compiled = estimator.suited(self.network, self.batch_size)._compiled(self.network.dtype.name)
+            self._engine.shadow(compiled, self.influence_cap)
             self._arrays = self._blocks()
             shadow = Shadow(estimator, self.network, self._arrays[f"shadow{len(self._shadows)}.kept"])
             self._shadows.append(shadow)

@@ -36,6 +36,7 @@ ESTIMATORS = {
     "nobacktrack": rtrl.NoBackTrack(),
     "nobacktrack eager": rtrl.NoBackTrack(fresh=False),
     "kfrtrl 2": rtrl.KFRTRL(average=2),
+    "kfrtrl blocks": rtrl.KFRTRL(block=4),
     "reversed": rtrl.ReversedKFRTRL(),
     "ok": rtrl.OK(2),
     "ok eager": rtrl.OK(3, fresh=False),

@@ -34,13 +34,16 @@ def capped(make, cap, counted):
                 self.window = [] if closes and stage == len(records) - 1 else [*self.window, (stage, record)]
 
         def observe_products(self, records, signs):
-            """Each block is looked at whenever a stage has moved it."""
+            """Each block is looked at whenever a stage has moved it, and A once more where a block of steps ends."""
             name, other = {"RTRL": ("G", None), "KFRTRL": ("A", "u"), "ReversedKFRTRL": ("B", "a")}[make.func.__name__]
+            if name == "A":
+                self.count(signs)
             for stage, record in enumerate(records):
                 moved = getattr(self, name)
                 for block in range(len(moved)):
                     moved[block] = np.tensordot(reference.jacobian(record), moved[block], 1)
-                    self.limit(name, other, block)
+                    # In the middle of a block of steps KF-RTRL has an estimate of |A| alone.
+                    self.limit(name, other, block, (lambda _, block=block: self.size(block)) if name == "A" else np.linalg.norm)
                 if name == "G":
                     self.G[stage] = self.G[stage] + reference.immediate(record)
                 elif name == "A":
@@ -48,10 +51,13 @@ def capped(make, cap, counted):
                         self.reduce(pair * len(records) + stage, record, *chosen)
                 else:
                     self.reduce(stage, record, signs(stage, record.k * record.n).astype(float))
+            if name == "A" and self.block > 1 and self.steps % self.block == 0:
+                for block in range(len(self.A)):
+                    self.limit(name, other, block)
 
-        def limit(self, name, other, block):
+        def limit(self, name, other, block, size=np.linalg.norm):
             moved = getattr(self, name)
-            norm = np.linalg.norm(moved[block]) * (1 if other is None else np.linalg.norm(getattr(self, other)[block]))
+            norm = size(moved[block]) * (1 if other is None else np.linalg.norm(getattr(self, other)[block]))
             if norm > cap:
                 moved[block] = moved[block] * (cap / norm)
                 counted.append(block)

@@ -13,7 +13,7 @@ import pytest
 from tapes import CELLS, distance, drive, flat, fresh_or_not, no_signs, problem
 
 from rtrl import reference as ref
-from rtrl.reference import estimators, nobacktrack, reversed
+from rtrl.reference import estimators, kronecker, nobacktrack, reversed
 
 every_cell = pytest.mark.parametrize("name", ["rnn", "rnn relu leak", "gru", "lstm", "rhn", "rhn 2"])
 one_stage = pytest.mark.parametrize("name", ["rnn", "rnn leak", "gru", "lstm", "rhn"])
@@ -109,7 +109,7 @@ def test_enumeration_sees_one_percent(maker, which, monkeypatch):
         rho, inverse = ref.balance(a, b)
         return (1.01 * rho if maker == "nobacktrack" or (len(calls) % scales != 1) == which else rho), inverse
 
-    modules = {"nobacktrack": [estimators, nobacktrack][which], "reversed": reversed}
+    modules = {"nobacktrack": [estimators, nobacktrack][which], "reversed": reversed, "kfrtrl 2": kronecker}
     monkeypatch.setattr(modules.get(maker, estimators), "balance", planted)
     cell, steps, signs = enumerable("rnn", maker)
     assert cell.n == 2

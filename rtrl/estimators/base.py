@@ -23,6 +23,10 @@ class Estimator(Spec):
             Saying why, and what would do.
         """
 
+    def suited(self, network, lanes):
+        """This estimator, with options that were left open chosen for the sizes of a network and the number of lanes."""
+        return self
+
 
 @dataclass(frozen=True)
 class RTRL(Estimator):

@@ -5,7 +5,8 @@ for sign. It imports nothing but NumPy and is not meant to be fast.
 
     records      (W, D, E, h_hat), the waist between cells and estimators, and the Jacobian products
     cells        RNN, GRU, LSTM, RHN
-    estimators   RTRL, UORO, KFRTRL, Immediate
+    estimators   RTRL, UORO, Immediate
+    kronecker    KFRTRL
     optimal      OK, BlockOK
     local        SnAp, RFLO
     learned      KeRNL, DNI
@@ -20,8 +21,9 @@ for sign. It imports nothing but NumPy and is not meant to be fast.
 """
 
 from .cells import GRU, LSTM, RHN, RNN, Cell
-from .estimators import KFRTRL, RTRL, UORO, Estimator, Immediate, balance
+from .estimators import RTRL, UORO, Estimator, Immediate, balance
 from .kalman import Kalman, Metric
+from .kronecker import KFRTRL
 from .learned import DNI, KeRNL
 from .learner import Learner
 from .local import RFLO, SnAp, feedback_weights, reachable

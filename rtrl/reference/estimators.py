@@ -10,9 +10,9 @@ A fresh estimator is credited before it observes the step; the last step is then
 at 0 and returns to 0 when the lane is reset. `balance(a, b)` = sqrt(a/b) makes the two terms of a noise equal.
 
 Cost per stage and lane, flops / numbers kept: RTRL 2 k n^2 rnm / k n rnm; UORO 2 r n^2 + 4 rnm / rnm, and a tape of
-horizon - 1 records; KF-RTRL 2 r n^3 / r k n^2, times `average`; Immediate 2 rnm / 0. (This file forms what reads best.)
+horizon - 1 records; Immediate 2 rnm / 0. (This file forms what reads best.)
 Sources: RTRL Williams & Zipser 1989, doi:10.1162/neco.1989.1.2.270; UORO Tallec & Ollivier 2017, arXiv:1702.05043;
-KF-RTRL Mujika, Meier & Steger 2018, arXiv:1805.10842; TBPTT Williams & Peng 1990, doi:10.1162/neco.1990.2.4.490.
+TBPTT Williams & Peng 1990, doi:10.1162/neco.1990.2.4.490.
 """
 
 from math import sqrt
@@ -20,7 +20,7 @@ from math import sqrt
 import numpy as np
 from numpy.linalg import norm
 
-from .records import backward, dense_D, immediate, immediate_gradient, jacobian, pull, push
+from .records import backward, immediate, immediate_gradient, jacobian, pull, push
 
 
 def balance(a, b):
@@ -178,51 +178,6 @@ class UORO(Estimator):
 
     def influence(self):
         return [np.stack(rows) for rows in zip(*(self.credit(row) for row in np.eye(self.shapes[0][0])))]
-
-
-class KFRTRL(Estimator):
-    """Kronecker-factored RTRL: G ~ u (x) A, that is G~[i, p, q] = A[i, p] u[q].
-
-    A' = H A
-    u <- c1 p1 u + c2 p2 h_hat ,     p1 = balance(|A'|, |u|)          c1, c2 signs
-    A <- c1 A' / p1 + c2 D / p2 ,    p2 = balance(|D|, |h_hat|)       D as a matrix [kn, rn]
-
-    The norms are Frobenius norms and take no notice of a mask. `average` such pairs with signs of their own, pair i
-    with signs 2i and 2i + 1, give the mean of what each gives; pair i of a stage is block i * stages + stage.
-    """
-
-    def __init__(self, *, average=1, fresh=True):
-        self.average = average
-        self.fresh = fresh
-
-    def reset(self):
-        self.u = [np.zeros(m) for _, _, m in self.shapes * self.average]
-        self.A = [np.zeros((kn, rn)) for kn, rn, _ in self.shapes * self.average]
-
-    def observe(self, records, signs):
-        for stage, record in enumerate(records):
-            H = jacobian(record)
-            self.A = [H @ A for A in self.A]
-            for pair, c in enumerate(signs(stage, 2 * self.average).astype(float).reshape(-1, 2)):
-                self.reduce(pair * len(records) + stage, record, *c)
-
-    def reduce(self, block, record, c1, c2):
-        u, A, D, h_hat = self.u[block], self.A[block], dense_D(record), record.h_hat
-        p1, inverse1 = balance(norm(A), norm(u))
-        p2, inverse2 = balance(norm(D), norm(h_hat))
-        self.u[block] = c1 * p1 * u + c2 * p2 * h_hat
-        self.A[block] = c1 * inverse1 * A + c2 * inverse2 * D
-
-    def credit(self, delta):
-        return self.mean([np.outer(delta @ A, u) for u, A in zip(self.u, self.A)])
-
-    def influence(self):
-        return self.mean([np.multiply.outer(A, u) for u, A in zip(self.u, self.A)])
-
-    def mean(self, blocks):
-        """The mean over the pairs of every stage."""
-        stages = len(self.shapes)
-        return [sum(blocks[stage::stages]) / self.average for stage in range(stages)]
 
 
 class Immediate(Estimator):

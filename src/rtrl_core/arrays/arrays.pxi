@@ -1,4 +1,4 @@
-# Floor 1: what Cython needs to know of the array kernels (dots.h, products.h, carry.h, functions.h, vectors.h, small.h).
+# Floor 1: what Cython needs to know of the array kernels (dots.h, products.h, carry.h, blocks.h, functions.h, vectors.h, small.h).
 cdef extern from "dots.h" nogil:
     const long LANES_BLOCK_FROM
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
@@ -24,6 +24,11 @@ cdef extern from "carry.h" nogil:
         long x_lane
         Strides w_by, T_by, d_by, e_by
     void carry(long k, long rows, long cols, long lanes, const Carry *all, real *g, long ldg, double *squares, long ldsquares)
+
+cdef extern from "blocks.h" nogil:
+    void row_panels(long maps, long cols, const real *coefs, const real *W, long ldw, long ahead, real *out, long panel)
+    void add_terms(long rows, long run, real factor, const real *room, long terms, long parts, const real *P, long step,
+                   long part, long ldp, const real *d, real *out)
 
 cdef extern from "small.h" nogil:
     const long GRAM_PIECE

@@ -124,8 +124,14 @@ cdef inline void seed_pull(const Stage *stage, const Record *record, long lane, 
 
 
 cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real *out, long first, long last) noexcept nogil:
-    """out[b, first:last] += (W_h' y_b)[first:last]: the other half, shared weights times many lanes."""
-    pulls(stage.rows, last - first, lanes, stage.W + first, stage.ldw, y, stage.rows, out + first, stage.k * stage.n)
+    """out[b, first:last] += (W_h' y_b)[first:last]: the other half, shared weights times many lanes.
+    A few rows of W at a time, which come from further away in their order and stay in the first cache for all lanes."""
+    cdef long row = 0, count
+    while row < stage.rows:
+        count = min(32, stage.rows - row)
+        pulls(count, last - first, lanes, stage.W + row * stage.ldw + first, stage.ldw, y + row, stage.rows, out + first,
+              stage.k * stage.n)
+        row += count
 
 
 cdef inline void credit_outer(const Stage *stage, const Record *record, long lanes, const real *y, real *gradient, long first, long last) noexcept nogil:

@@ -1,0 +1,83 @@
+/* Floor 1: passes over panels at the ends of blocks of time steps.
+ *
+ *   row_panels   out[q / PANEL][q % PANEL] = sum_a  coefs[a] W[a, q]                  one row of H, as panels
+ *   add_terms    out[i, c] = factor room[i, c] + sum_s P[s, i, c] d[s, c]             kappa P_0 A and every P_t D_t, at once
+ *
+ * Both read and write every number once; a row of a panel stays in registers.
+ *
+ * Law: as in products.h, the additions behind one element do not depend on where a call begins.
+ */
+#ifndef RTRL_BLOCKS_H
+#define RTRL_BLOCKS_H
+
+#include "simd.h"
+
+#if defined(__GNUC__)
+#define RTRL_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define RTRL_PREFETCH(address) ((void)0)
+#endif
+
+/* W[maps, cols] has rows `ldw` apart; panels of the result are `panel` numbers apart.  What lies `ahead` is fetched for a
+ * later call: W comes from far away, one row of every map in turn, which the processor does not foresee. */
+RTRL_INLINE void row_panels(long maps, long cols, const real *coefs, const real *W, long ldw, long ahead,
+                            real *out, long panel) {
+    for (; cols > 0; cols -= PANEL, W += PANEL, out += panel) {
+        const long run = cols < PANEL ? cols : PANEL;
+        long q = 0;
+        for (; q + VEC <= run; q += VEC) {
+            for (long a = 0; a < maps; a++) RTRL_PREFETCH(W + a * ldw + q + ahead);
+            Vec sum = vec_of(coefs[0]) * vec_load(W + q);
+            for (long a = 1; a < maps; a++) sum = vec_fma(vec_of(coefs[a]), vec_load(W + a * ldw + q), sum);
+            vec_store(out + q, sum);
+        }
+        for (; q < run; q++) {
+            real sum = coefs[0] * W[q];
+            for (long a = 1; a < maps; a++) sum = RTRL_FMA(coefs[a], W[a * ldw + q], sum);
+            out[q] = sum;
+        }
+    }
+}
+
+#if defined(__GNUC__)
+#define EACH_VEC(index) _Pragma("GCC unroll 32") for (long index = 0; index < PANEL / VEC; index++)
+#else
+#define EACH_VEC(index) for (long index = 0; index < PANEL / VEC; index++)
+#endif
+
+#define EACH_TERM(body)                                                                       \
+    for (long s = 0; s < terms; s++)                                                          \
+        for (long c = 0; c < parts; c++) {                                                    \
+            const real *left = P + s * step + c * part, *right = d + (s * parts + c) * PANEL; \
+            body                                                                              \
+        }
+
+/* Columns [0, run) of a panel [rows, PANEL].  P[s, c] = P + s * step + c * part has rows `ldp` apart, d [terms, parts, PANEL].
+ * A factor of 0 takes no notice of room. */
+RTRL_FLATTEN void add_terms(long rows, long run, real factor, const real *room, long terms, long parts, const real *P,
+                            long step, long part, long ldp, const real *d, real *out) {
+    for (long i = 0; i < rows; i++, room += PANEL, P += ldp, out += PANEL) {
+        if (run == PANEL) {
+            Vec sum[128 / sizeof(Vec)];
+            EACH_VEC(v) sum[v] = factor == 0 ? (Vec){0} : vec_of(factor) * vec_load(room + v * VEC);
+            EACH_TERM(EACH_VEC(v) sum[v] = vec_fma(vec_load(left + v * VEC), vec_load(right + v * VEC), sum[v]);)
+            EACH_VEC(v) vec_store(out + v * VEC, sum[v]);
+            continue;
+        }
+        long q = 0;
+        for (; q + VEC <= run; q += VEC) {
+            Vec one = factor == 0 ? (Vec){0} : vec_of(factor) * vec_load(room + q);
+            EACH_TERM(one = vec_fma(vec_load(left + q), vec_load(right + q), one);)
+            vec_store(out + q, one);
+        }
+        for (; q < run; q++) {
+            real sum = factor == 0 ? 0 : factor * room[q];
+            EACH_TERM(sum = RTRL_FMA(left[q], right[q], sum);)
+            out[q] = sum;
+        }
+    }
+}
+#undef EACH_TERM
+#undef EACH_VEC
+
+#endif
