@@ -98,9 +98,9 @@ cdef class BlockKFRTRL(Estimator):
             self.open(crew, team.rank, lane)
         for l in range(self.net.depth):
             for b in range(self.net.depth):
-                push_lanes(&self.net.stages[l], &self.net.records[l], share.first, count, self.average, self.v[b] + first * kn,
-                           self.z + first * self.net.stages[0].rows, self.pushed + (b * pairs + first) * kn,
-                           unit_first(crew, n), unit_last(crew, n))
+                push(&self.net.stages[l], &self.net.records[l], share.first, count, self.average, self.v[b] + first * kn,
+                     self.z + first * self.net.stages[0].rows, self.net.stages[0].rows, self.pushed + (b * pairs + first) * kn,
+                     unit_first(crew, n), unit_last(crew, n))
             team_barrier(crew)
             for lane in range(share.first, share.last if crew.rank == 0 else share.first):
                 self.net.signs(lane, l, 2 * self.average, self.signs_of(team.rank))

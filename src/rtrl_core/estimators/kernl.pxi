@@ -87,7 +87,7 @@ cdef class KeRNL(Estimator):
         cdef int l
         for l in range(self.net.depth):
             Delta = self.small[l] + 4 * lane * kn
-            push(stage, &self.net.records[s], lane, 1, Delta, self.z + lane * stage.rows, stage.rows, self.pushed + lane * kn,
+            push(stage, &self.net.records[s], lane, 1, 1, Delta, self.z + lane * stage.rows, stage.rows, self.pushed + lane * kn,
                  first, last)
             team_barrier(crew)
             for c in range(stage.k):

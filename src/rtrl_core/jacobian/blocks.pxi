@@ -76,32 +76,6 @@ cdef inline void weigh_maps(const Stage *stage, const Record *record, long lane,
             out[c * PANEL + q] = <real>(kappa * D[c * stage.rows + q])
 
 
-cdef inline void push_lanes(const Stage *stage, const Record *record, long lane, long lanes, long each, const real *v, real *z,
-                            real *out, long first, long last) noexcept nogil:
-    """out = H v for units [first, last) of `each` vectors of every one of `lanes` lanes from `lane` on; z [rows] is room
-    for each vector.  The weights are shared, so all vectors meet them in one product."""
-    cdef long n = stage.n, k = stage.k, kn = k * n, count = lanes * each, a, b, c, d, i
-    cdef const real *D
-    cdef const real *E
-    for b in range(count):
-        for a in range(stage.r):
-            memset(z + b * stage.rows + a * n + first, 0, (last - first) * sizeof(real))
-    for a in range(stage.r):
-        dots(last - first, n, count, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, kn, z + a * n + first, stage.rows)
-    for b in range(count):
-        D = record.D + (lane + b // each) * k * stage.rows
-        E = record.E + (lane + b // each) * k * k * n
-        for c in range(k):
-            for i in range(first, last):
-                out[b * kn + c * n + i] = E[c * k * n + i] * v[b * kn + i]
-            for d in range(1, k):
-                for i in range(first, last):
-                    out[b * kn + c * n + i] += E[(c * k + d) * n + i] * v[b * kn + d * n + i]
-            for a in range(stage.r):
-                for i in range(first, last):
-                    out[b * kn + c * n + i] += D[c * stage.rows + a * n + i] * z[b * stage.rows + a * n + i]
-
-
 cdef inline void add_maps(const Stage *stage, const real *D, real alpha, const real *w, real *v) noexcept nogil:
     """v [kn] += alpha D w, D as a matrix [kn, rows]."""
     cdef long n = stage.n, a, c, i

@@ -53,19 +53,21 @@ cdef inline void feed_columns(const Stage *stage, const Record *record, long lan
                 z[b * stage.rows + i] = bias[i]
 
 
-cdef inline void push(const Stage *stage, const Record *record, long lane, long lanes, const real *v, real *z, long ldz,
+cdef inline void push(const Stage *stage, const Record *record, long lane, long lanes, long each, const real *v, real *z, long ldz,
                       real *out, long first, long last) noexcept nogil:
-    """out[lanes, kn] = H v for `lanes` lanes from `lane` on and units [first, last); z[lanes, rows] is room to work in.
+    """out = H v for units [first, last) of `each` vectors [kn] of every one of `lanes` lanes from `lane` on; z, room for rows
+    of each vector, ldz apart.
 
-    Threads may share the lanes in any way: a sum of `few_dots` does not depend on how many there are.
+    The weights are shared, so all vectors meet them in one product.  Threads may share the lanes in any way: a sum of
+    `few_dots` does not depend on how many there are.
     """
-    cdef long n = stage.n, a, b
+    cdef long n = stage.n, kn = stage.k * n, count = lanes * each, a, b
     for a in range(stage.r):
-        for b in range(lanes):
+        for b in range(count):
             memset(z + b * ldz + a * n + first, 0, (last - first) * sizeof(real))
-        few_dots(last - first, n, lanes, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, stage.k * n, z + a * n + first, ldz)
-    for b in range(lanes):
-        finish_push(stage, record, lane + b, v + b * stage.k * n, z + b * ldz, out + b * stage.k * n, first, last)
+        few_dots(last - first, n, count, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, kn, z + a * n + first, ldz)
+    for b in range(count):
+        finish_push(stage, record, lane + b // each, v + b * kn, z + b * ldz, out + b * kn, first, last)
 
 
 cdef inline void finish_push(const Stage *stage, const Record *record, long lane, const real *v, const real *z, real *out,

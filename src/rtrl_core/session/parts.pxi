@@ -10,7 +10,7 @@ cdef enum:
     BAD_STATE = 4                    # lane states that were not finite, and were reset
     UPDATES = 5
     COUNTERS = 6
-    FLOPS_PER_THREAD = 5000000       # a thread with less to do in a step is taken not to pay; an estimate
+    FLOPS_PER_THREAD = 20000000      # a thread with less to do in a step need not pay; measured by bench/threads.py
 
 cdef enum Work:
     RUN, ADVANCE, FEEDBACK, GRADIENT, CLOSE, APPLY, EVALUATE
