@@ -21,6 +21,18 @@ def random_signs(seed, step, lane, stage, Py_ssize_t count, int8_t[::1] out):
             out[j] = 1 if (word >> (j - i)) & 1 else -1
 
 
+def function_values(str name, const real[::1] x, real[::1] out):
+    """out = exp, tanh or sigmoid of x, as the engine computes it."""
+    if name == "exp":
+        exps(x.shape[0], &x[0], &out[0])
+    elif name == "tanh":
+        tanhs(x.shape[0], &x[0], &out[0])
+    elif name == "sigmoid":
+        sigmoids(x.shape[0], &x[0], &out[0])
+    else:
+        raise ValueError(f"unknown function {name!r}")
+
+
 cdef class Engine(Usual):
     """The calls that Python makes."""
     def run(self, bint learn, bint begin, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
