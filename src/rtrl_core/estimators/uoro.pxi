@@ -5,7 +5,7 @@
 #     w <- w / rho0 + (nu F) / rho1                  rho1 = balance(|nu F|, |nu|)
 #
 # nu F = (nu D) (x) h_hat, so its norm is a product of two.  Time about 2 r n^2 + 4 r n m a step, lane
-# and stage, bound by one read and one write of w; memory kn + r n m.
+# and stage, bound by one read and one write of w; memory kn + r n m, and r n + m for a product that waits.
 #
 # With memory T = horizon this reduction comes once in T steps, with H and F of the whole window: nu F is
 # a sum of T outer products, swept back through T - 1 records.  In between v <- H v alone, and
