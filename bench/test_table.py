@@ -49,10 +49,10 @@ def test_slope(power):
 @pytest.mark.parametrize("estimator", [rtrl.UORO(), cases.DIRECT, rtrl.RTRL()], ids=str)
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_crossing(estimator, lanes):
-    (found,) = crossing.crossings("RHN", (16,), (lanes,), (estimator,))
+    (found,) = crossing.crossings("RHN", (64,), (lanes,), (estimator,))
     for which, horizon in enumerate((found.horizon, found.horizon_in_all)):
         size = (found.carried, found.total)[which]
-        before, beyond = (crossing.bytes_of("RHN", 16, rtrl.TBPTT(T), lanes)[which] for T in (horizon - 2, horizon + 1))
+        before, beyond = (crossing.bytes_of("RHN", 64, rtrl.TBPTT(T), lanes)[which] for T in (horizon - 2, horizon + 1))
         assert before < size < beyond  # to the step: cache lines are filled up
 
 
