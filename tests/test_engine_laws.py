@@ -186,10 +186,12 @@ def test_one_step_noise_of_kfrtrl(cell):
 
 
 def factors(ran):
-    """The two factors of a rank-one influence; that of KF-RTRL keeps a scale apart."""
+    """The two factors of a rank-one influence; that of KF-RTRL keeps a scale apart, that of UORO its newest product."""
     arrays = {name[len("estimator.") :]: block.copy() for name, block in ran._arrays.items()}
     if isinstance(ran.estimator, rtrl.UORO):
-        return arrays["v0"], arrays["w0"]
+        assert arrays["waiting0"].all()
+        new = np.multiply.outer(arrays["new_y0"], arrays["new_h0"])
+        return arrays["v0"], arrays["carried0"] * arrays["w0"] + new.ravel()
     return arrays["u0"], arrays["A0"] * arrays["lazy"]
 
 
