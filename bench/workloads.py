@@ -77,7 +77,7 @@ def carried_bytes(cell, hidden, estimator, lanes, itemsize=4):
         "ReversedKFRTRL": lambda _: r * n + k * n * m,
         "KFRTRL": lambda spec: spec.average * product,
         "OK": lambda spec: spec.rank * product,
-        "BlockOK": lambda spec: spec.rank * product + (spec.block - 1) * (record + r * n * m / lanes),
+        "BlockOK": lambda spec: spec.rank * product + (spec.block - 1) * (record + r * n * n / lanes),
         "RTRL": lambda _: k * n * r * n * m,
     }
     return lanes * itemsize * carried[type(estimator).__name__](estimator)

@@ -145,8 +145,9 @@ class BlockOK(Estimator):
     The influence is a sum of `rank` random Kronecker products u (x) A, plus the records of the running block, through
     which credit is carried exactly.  Where the products of H inside a block are cheaper than `block` times H A, that is for
     r > 1 or a rank above 1, it costs less than `OK` and has less noise: `BlockOK(4, 8)` takes about the time of `KFRTRL`.
-    Time a block 2 k^3 n^3 (block - 1) + 2 rank k^2 r n^3, memory rank (m + k r n^2) a lane and stage, and `block` - 1 steps
-    of records and recurrent weights.
+    Time a block 2 k^2 n^3 (block - 1) + 2 rank k^2 r n^3, memory rank (m + k r n^2) a lane and stage, and `block` - 1 steps
+    of records and recurrent weights.  An update at the end of each block instead of one a step (`update_every=block`) saves
+    all but one of the passes over the products.
 
     Parameters
     ----------
@@ -169,7 +170,7 @@ class OK(Estimator):
     """Optimal Kronecker sum (Benzing, Gauy, Mujika, Martinsson, Steger 2019, arXiv:1902.03993).
 
     The influence is a sum of `rank` random Kronecker products u (x) A, reduced at every step with the least variance that an
-    unbiased reduction can have.  Time 2 rank k^2 r n^3, memory rank (m + k r n^2) a lane and stage.
+    unbiased reduction can have.  Time 2 rank k r n^3, memory rank (m + k r n^2) a lane and stage.
 
     Parameters
     ----------

@@ -9,7 +9,9 @@ cdef extern from "products.h" nogil:
     void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
     void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)
     double panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate)
+    void panel_product_ahead(long rows, long inner, const real *H, long ldh, const real *panel, real *out, const real *next)
     void panel_pull(long rows, const real *delta, const real *panel, real *y)
+    void panels_pull(long rows, long panels, const real *delta, const real *panel, real *y)
 
 cdef extern from "carry.h" nogil:
     ctypedef struct Strides:
@@ -35,7 +37,7 @@ cdef extern from "small.h" nogil:
     double dot8(long count, const double *x, const double *y)
     void axpy8(long count, double alpha, const double *x, double *y)
     void orthonormalise(long count, long length, double *Q, double *R)
-    void gram(long count, long length, const real *X, long ldx, const double *R, double *room, double *K)
+    void gram(long count, long size, const real *X, const double *R, double *room, double *K)
     void triangle(long count, long columns, double *K, double *R)
     void triangle_product(long count, const double *S, double *R)
     void jacobi(long count, double *M, double *J)
@@ -61,3 +63,5 @@ cdef extern from "vectors.h" nogil:
     void scale(long count, real alpha, real *x)
     double axpby_norm2(long count, real alpha, const real *x, real beta, real *y)
     real maximum(long count, const real *x)
+    void fetch(long count, const real *x)
+    void columns_times(long rows, long cols, const real *x, long ldx, const real *d, int accumulate, real *y)

@@ -12,12 +12,6 @@
 
 #include "simd.h"
 
-#if defined(__GNUC__)
-#define RTRL_PREFETCH(address) __builtin_prefetch(address)
-#else
-#define RTRL_PREFETCH(address) ((void)0)
-#endif
-
 /* W[maps, cols] has rows `ldw` apart; panels of the result are `panel` numbers apart.  What lies `ahead` is fetched for a
  * later call: W comes from far away, one row of every map in turn, which the processor does not foresee. */
 RTRL_INLINE void row_panels(long maps, long cols, const real *coefs, const real *W, long ldw, long ahead,

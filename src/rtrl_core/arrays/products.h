@@ -5,6 +5,7 @@
  *   mixes           Y[i, q]    = sum_k   M[i, k] X[k, q]        combinations of a few long rows
  *   panel_product   out[i, c] (+)= sum_k H[i, k] in[k, c]       H A, one panel of A
  *   panel_pull      y[c]      += sum_i   delta[i] in[i, c]      delta A, one panel of A
+ *   panels_pull                                                 delta A, several panels of A
  *
  * Matrices are row-major with any row stride and any alignment; panels are [rows, PANEL] on cache
  * lines.  Cost: 2 rows cols lanes flops (panels: 2 rows inner PANEL), no memory of their own.
@@ -114,6 +115,26 @@ RTRL_INLINE void panel_pull(long rows, const real *delta, const real *in, real *
     product(0, 1, rows, PANEL, (Left){delta, 0, 1}, in, PANEL, y, PANEL);
 }
 
+/* Panels that lie one after the other are read side by side: four streams get twice as much out of a last cache as one. */
+RTRL_FLATTEN void panels_tile(const long panels, long rows, const real *delta, const real *in, real *y) {
+    const long vecs = PANEL / VEC, size = rows * PANEL;
+    Vec sum[4 * (PANEL / VEC)];
+    EACH(s, panels * vecs) sum[s] = vec_load(y + s * VEC);
+    for (long i = 0; i < rows; i++) {
+        const Vec a = vec_of(delta[i]);
+        EACH(p, panels) EACH(v, vecs)
+            sum[p * vecs + v] = vec_fma(a, vec_load(in + p * size + i * PANEL + v * VEC), sum[p * vecs + v]);
+    }
+    EACH(s, panels * vecs) vec_store(y + s * VEC, sum[s]);
+}
+
+RTRL_INLINE void panels_pull(long rows, long panels, const real *delta, const real *in, real *y) {
+    long p = 0;
+    for (; REGISTERS > 4 * PANEL / VEC && p + 4 <= panels; p += 4) panels_tile(4, rows, delta, in + p * rows * PANEL, y + p * PANEL);
+    for (; REGISTERS > 2 * PANEL / VEC && p + 2 <= panels; p += 2) panels_tile(2, rows, delta, in + p * rows * PANEL, y + p * PANEL);
+    for (; p < panels; p++) panel_pull(rows, delta, in + p * rows * PANEL, y + p * PANEL);
+}
+
 /* Returns the sum of squares of the finished rows: down the columns in double, then a fixed tree.
  * Not inside the tile, where its sums would push those of the product out of the registers; the
  * panel is still in the first cache.  Panels of `rows` rows follow each other: while one is
@@ -134,6 +155,15 @@ RTRL_INLINE double panel_product(long rows, long inner, const real *H, long ldh,
     for (long half = PANEL / 2; half > 0; half /= 2)
         for (long c = 0; c < half; c++) squares[c] += squares[c + half];
     return squares[0];
+}
+
+/* The same without squares; `next`, a panel that is wanted after this one, is fetched from far away meanwhile. */
+RTRL_INLINE void panel_product_ahead(long rows, long inner, const real *H, long ldh, const real *in, real *out, const real *next) {
+    for (long i = 0; i < rows; i += TILE_ROWS) {
+        const long count = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
+        for (long c = 0; c < count * PANEL; c += PANEL / 2) RTRL_PREFETCH(next + i * PANEL + c);
+        product(1, count, inner, PANEL, (Left){H + i * ldh, ldh, 1}, in, PANEL, out + i * PANEL, PANEL);
+    }
 }
 
 #endif

@@ -31,6 +31,13 @@ typedef float real;
 #define RTRL_INLINE static inline __attribute__((unused))
 #endif
 
+/* Ask for a cache line that will be read soon; the address need not exist. */
+#if defined(__GNUC__)
+#define RTRL_PREFETCH(address) __builtin_prefetch((const void *)(address))
+#else
+#define RTRL_PREFETCH(address) ((void)(address))
+#endif
+
 RTRL_INLINE real real_sqrt(real x) {
 #ifdef RTRL_DOUBLE
     return sqrt(x);

@@ -9,8 +9,9 @@
 #
 # The records of a block are kept with the W of their own forward pass, which an update may change before the block ends.
 # A reset forgets the terms of a lane before it; blocks are those of the session.  Time a block, lane and stage:
-# 2 k^3 n^3 (block - 1) for P, 2 rank k^2 r n^3 for P_0 A, (rank + block)(block + 3 rank) k r n^2 for the reduction; a step
-# adds 2 rank k r n^2 for delta A and on average block / 2 pulls.  Memory rank (m + k r n^2), and block - 1 records and W.
+# 2 k^2 n^3 (block - 1) for P, 2 rank k^2 r n^3 for P_0 A (OK: 2 rank k r n^3), (rank + block)(block + 3 rank) k r n^2 for
+# the reduction.  Credits are owed (jacobian/debts.pxi) until a gradient is asked for, which costs 2 rank k r n^2 for delta A
+# and up to block pulls: with an update a block, once a block.  Memory rank (m + k r n^2), block - 1 records, and their W.
 
 cdef class BlockOK(Estimator):
     options = {"rank": REQUIRED, "block": REQUIRED, "fresh": True}
@@ -20,32 +21,32 @@ cdef class BlockOK(Estimator):
     cdef real **u                    # [depth][lanes, rank, m]
     cdef real **A                    # [depth][lanes, rank, panels, kn, PANEL]
     cdef Tape tape                   # of the block, but for its last step, with which it ends
-    cdef int64_t *fill               # [1]: records on the tape
-    cdef int32_t *start              # [lanes]: records before this one are from before a reset
-    cdef Sweep back
+    cdef Debts debts
+    cdef int64_t *fill               # [2]: records on the tape, whether credits are owed
     cdef real *y                     # [lanes, rank, PANEL * panels]: delta A
     cdef long panels
     cdef long size                   # of one A, padding included
-    cdef long stride                 # of terms: not a multiple of 4 KiB, which would put all of them in one place of a cache
     # For each group of threads that works on one lane:
     cdef real *H                     # [groups, kn, n]
-    cdef real *P                     # [groups, 2, kn, kn]
-    cdef real *terms                 # [groups, depth, rank + block, stride]
-    cdef double *inner               # [groups, panels, terms, terms + 3]
+    cdef real *P                     # [groups, depth * block, square]: products of 1, 2, ... Jacobians from the end
+    cdef double *inner               # [groups, panels, terms, terms + 3], terms = rank + block
     cdef double *small               # [groups, reduction_room]
     cdef real *mix                   # [groups, rank, rank + block], then as many signs as terms
     cdef real *h_hat                 # [groups, m]
-    cdef double *piece               # [threads, terms + 3, GRAM_PIECE]
+    # For each thread:
+    cdef real *panel                 # [threads, kn, PANEL]
+    cdef real *piece                 # [threads, terms, GRAM_PIECE]
+    cdef double *room                # [threads, terms + 3, GRAM_PIECE]
 
     def __init__(self, rank, block, fresh=True):
         self.rank, self.block, self.fresh = rank, block, fresh
 
     def flops(self):
         cdef double n = self.net.n, kn = self.net.k * n, rows = self.net.stages[0].rows, depth = self.net.depth
-        cdef double product = 2 * kn * kn * n * (self.block * depth - 1), carry = 2 * depth * self.rank * kn * kn * rows
-        cdef double terms = self.rank + self.block
-        return ((product + carry + depth * terms * (terms + 2 * self.rank) * kn * rows) / self.block
-                + depth * (2 * self.rank * kn * rows + 2 * (self.block - 1) * rows * n))
+        cdef double product = 2 * kn * kn * n * (self.block * depth - 1)
+        cdef double carry = 2 * depth * self.rank * kn * rows * (n if self.block * depth == 1 else kn)
+        cdef double terms = self.rank + self.block, reductions = depth * terms * (terms + 2 * self.rank) * kn * rows
+        return (product + carry + reductions) / self.block + depth * (2 * self.rank * kn * rows + 2 * (self.block - 1) * rows * n)
 
     cdef layout(self, Arena arena):
         cdef Context net = self.net
@@ -57,23 +58,22 @@ cdef class BlockOK(Estimator):
             self.A = <real **>calloc(net.depth, sizeof(real *))
         self.panels = panels_of(net.stages[0].rows)
         self.size = self.panels * net.k * net.n * PANEL
-        self.stride = self.size + PANEL
         for l in range(net.depth):
             self.u[l] = arena.reals(f"u{l}", "influence", lanes * self.rank * net.stages[l].m)
             self.A[l] = arena.reals(f"A{l}", "influence", lanes * self.rank * self.size)
         tape_layout(&self.tape, arena, net.stages, net.depth, net.lanes, self.block - 1)
-        self.fill = arena.integers("fill", "tape", 1)
-        self.start = arena.ids("start", "tape", lanes)
-        sweep_layout(&self.back, arena, net.stages, lanes)
+        debts_layout(&self.debts, arena, &self.tape)
+        self.fill = arena.integers("fill", "tape", 2)
         self.y = arena.reals("yA", "workspace", lanes * self.rank * PANEL * self.panels)
         self.H = arena.reals("H", "workspace", groups * kn * net.n)
-        self.P = arena.reals("P", "workspace", groups * 2 * kn * kn)
-        self.terms = arena.reals("terms", "workspace", groups * net.depth * terms * self.stride)
+        self.P = arena.reals("P", "workspace", groups * net.depth * self.block * terms_square(net.stages))
         self.inner = arena.doubles("inner", "workspace", groups * self.panels * terms * (terms + 3))
         self.small = arena.doubles("small", "workspace", groups * reduction_room(terms, self.rank, m))
         self.mix = arena.reals("mix", "workspace", groups * (self.rank + 1) * terms)
         self.h_hat = arena.reals("h_hat", "workspace", groups * m)
-        self.piece = arena.doubles("piece", "workspace", net.threads * (terms + 3) * GRAM_PIECE)
+        self.panel = arena.reals("panel", "workspace", net.threads * kn * PANEL)
+        self.piece = arena.reals("piece", "workspace", net.threads * terms * GRAM_PIECE)
+        self.room = arena.doubles("room", "workspace", net.threads * (terms + 3) * GRAM_PIECE)
 
     cdef layout_dense(self, Arena arena):
         tape_layout_dense(&self.tape, arena)
@@ -97,82 +97,89 @@ cdef class BlockOK(Estimator):
         if t < self.tape.length:
             tape_keep(team, &self.tape, t, self.net.records)
         else:
+            self.settle(team)
             for lane in range(share.first, share.last):
                 self.close(share.team, team.rank if share.team.size == 1 else 0, team.rank, lane)
         team_barrier(team)
         if team.rank == 0:
             self.fill[0] = (t + 1) % self.block
             if self.fill[0] == 0:
-                memset(self.start, 0, self.net.lanes * sizeof(int32_t))
-
-    cdef inline real *term(self, long group, int l, long index) noexcept nogil:
-        return self.terms + ((group * self.net.depth + l) * (self.rank + self.block) + index) * self.stride
+                memset(self.debts.cuts, 0, self.block * self.net.lanes * sizeof(int32_t))
 
     cdef void close(self, Team crew, long group, long thread, long lane) noexcept nogil:
-        """The end of a block for one lane: all terms in one sweep from its last record, then the reductions."""
-        cdef long n = self.net.n, kn = self.net.k * n, t, start = self.start[lane]
+        """The end of a block for one lane: products of Jacobians from its last record back, then the reductions."""
+        cdef long n = self.net.n, kn = self.net.k * n, t, start = debts_start(&self.debts, self.net.lanes, self.fill[0], lane)
         cdef long first = unit_first(crew, kn), last = unit_last(crew, kn)
         cdef real *H = self.H + group * kn * n
-        cdef real *P = NULL          # the identity
-        cdef real *other = self.P + group * 2 * kn * kn
+        cdef real *P = self.P + group * self.net.depth * self.block * terms_square(self.net.stages)
         cdef Stage stage
         cdef Record record
         cdef int l
-        for t in range(self.block - 1, start - 1, -1):
+        for t in range(self.block - 1, max(start, 0) - 1, -1):
             for l in range(self.net.depth - 1, -1, -1):
-                stage, record = self.stage_of(t, l), self.record_of(t, l)
-                suffix_times_D(&stage, &record, lane, P, self.term(group, l, self.rank + t),
-                               team_first(crew, self.panels), team_last(crew, self.panels))
-                if start > 0 and t == start and l == 0:
+                if t == start and l == 0:
                     break  # nothing lies before
+                stage, record = self.stage_of(t, l), self.record_of(t, l)
                 form_jacobian(&stage, &record, lane, H, unit_first(crew, n), unit_last(crew, n))
                 team_barrier(crew)
-                if P is NULL:
-                    begin_suffix(&stage, &record, lane, H, other, first, last)
-                    P, other = other, other + kn * kn
+                if t == self.block - 1 and l == self.net.depth - 1:
+                    begin_suffix(&stage, &record, lane, H, P, first, last)
                 else:
-                    extend_suffix(&stage, &record, lane, H, P, other, first, last)
-                    P, other = other, P
+                    extend_suffix(&stage, &record, lane, H, P, P + terms_square(&stage), first, last)
+                    P += terms_square(&stage)
                 team_barrier(crew)
         for l in range(self.net.depth):
-            self.reduce(crew, group, thread, lane, l, P)
+            self.reduce(crew, group, thread, lane, l)
 
-    cdef void reduce(self, Team crew, long group, long thread, long lane, int l, const real *P) noexcept nogil:
-        """The new factors of stage l.  After a reset in the block, A and the records before it are no terms."""
-        cdef long kn = self.net.k * self.net.n, p, i, start = self.start[lane], most = self.rank + self.block
-        cdef long first = self.rank + start if start > 0 else 0, count = most - first, pair = count * (count + 3)
-        cdef real *A = self.A[l] + lane * self.rank * self.size
-        cdef real *terms = self.term(group, l, first)
+    cdef inline Terms terms_of(self, long group, long lane, int l) noexcept nogil:
+        """After a reset in the block, even at its start, A and the records before it are no terms."""
+        cdef long kn = self.net.k * self.net.n, start = debts_start(&self.debts, self.net.lanes, self.fill[0], lane)
+        cdef Terms terms
+        terms.stage, terms.l, terms.depth, terms.block, terms.start = &self.net.stages[l], l, self.net.depth, self.block, max(start, 0)
+        terms.products = self.rank if start < 0 else 0
+        terms.count = terms.products + self.block - terms.start
+        terms.A, terms.size = self.A[l] + lane * self.rank * self.size, self.size
+        terms.P = self.P + group * self.net.depth * self.block * terms_square(self.net.stages)
+        terms.step = self.net.lanes * self.net.k * terms.stage.rows
+        terms.D = self.tape.records[l].D + lane * self.net.k * terms.stage.rows
+        terms.D_last = self.net.records[l].D + lane * self.net.k * terms.stage.rows
+        return terms
+
+    cdef void reduce(self, Team crew, long group, long thread, long lane, int l) noexcept nogil:
+        """The new factors of stage l."""
+        cdef Terms terms = self.terms_of(group, lane, l)
+        cdef long kn = self.net.k * self.net.n, i, p, most = self.rank + self.block, pair = terms.count * (terms.count + 3)
         cdef real *mix = self.mix + group * (self.rank + 1) * most
+        cdef real *piece = self.piece + thread * most * GRAM_PIECE
         cdef double *inner = self.inner + group * self.panels * most * (most + 3)
         cdef Reduction r = reduction_at(self.small + group * <long>reduction_room(most, self.rank, self.net.stages[0].m),
-                                        count, self.rank, self.net.stages[l].m)
+                                        terms.count, self.rank, self.net.stages[l].m)
         cdef int again, passes = 2 if RTRL_WIDTH == 64 else 1  # float32 numbers are no better than one pass
-        for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
-            for i in range(self.rank if first == 0 else 0):
-                panel_product(kn, kn, P, kn, A + i * self.size + p * kn * PANEL, terms + i * self.stride + p * kn * PANEL, False)
         for again in range(passes):
-            for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
-                gram(count, kn * PANEL, terms + p * kn * PANEL, self.stride, r.R2 if again else NULL,
-                     self.piece + thread * (most + 3) * GRAM_PIECE, inner + p * pair)
+            for i in range(team_first(crew, self.panels), team_last(crew, self.panels)):
+                p = terms_panel(terms.stage, i)
+                if again == 0:
+                    terms_multiply(&terms, p, terms_panel(terms.stage, i + 1), self.panel + thread * kn * PANEL)
+                terms_gram(&terms, p, r.R2 if again else NULL, piece, self.room + thread * (most + 3) * GRAM_PIECE, inner + p * pair)
             team_barrier(crew)
             if crew.rank == 0:
                 memset(r.K, 0, pair * sizeof(double))
                 for p in range(self.panels):
                     axpy8(pair, 1, inner + p * pair, r.K)
-                triangle(count, count + 3, r.K, r.C if again else r.R2)
+                triangle(terms.count, terms.count + 3, r.K, r.C if again else r.R2)
                 if again:
-                    triangle_product(count, r.C, r.R2)
+                    triangle_product(terms.count, r.C, r.R2)
             team_barrier(crew)
         if crew.rank == 0:
-            self.mix_terms(&r, group, lane, l, first, mix)
+            self.mix_terms(&r, group, lane, l, most - terms.count, mix)
         team_barrier(crew)
-        for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
-            mixes(self.rank, count, kn * PANEL, mix, count, terms + p * kn * PANEL, self.stride, A + p * kn * PANEL, self.size)
+        for i in range(team_first(crew, self.panels), team_last(crew, self.panels)):
+            p = terms_panel(terms.stage, i)
+            terms_mix(&terms, p, self.rank, mix, piece)
         team_barrier(crew)
 
     cdef void mix_terms(self, Reduction *r, long group, long lane, int l, long first, real *mix) noexcept nogil:
-        """The new u of one stage, and the matrix that makes the new A from the terms."""
+        """The new u of one stage, and the matrix that makes the new A from the terms, 0 where they are dropped."""
         cdef const Stage *stage = &self.net.stages[l]
         cdef long i, p, most = self.rank + self.block
         cdef real *u = self.u[l] + lane * self.rank * stage.m
@@ -191,8 +198,6 @@ cdef class BlockOK(Estimator):
         if factor == 0:
             memset(u, 0, self.rank * stage.m * sizeof(real))
             memset(mix, 0, self.rank * r.count * sizeof(real))
-            for i in range(r.count):
-                memset(self.term(group, l, first + i), 0, self.size * sizeof(real))
             return
         reduction_order(r)
         self.net.signs(lane, l, most, mix + self.rank * most)
@@ -200,48 +205,49 @@ cdef class BlockOK(Estimator):
         reduction_factors(r, factor, u, mix)
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
-        cdef Share share = share_lanes(team, self.net.lanes)
-        cdef long lanes = self.net.lanes, kn = self.net.k * self.net.n, t, b
-        cdef Stage stage
-        cdef Record record
-        cdef int l
-        if self.fill[0] == 0:
-            self.credit_sum(team, delta)
+        if self.probing:
+            self.sweep(team, delta)
             return
-        if share.team.rank == 0:
-            memcpy(self.back.delta + share.first * kn, delta + share.first * kn, (share.last - share.first) * kn * sizeof(real))
-        for t in range(self.fill[0] - 1, -1, -1):
-            if share.team.rank == 0:
-                for b in range(share.first, share.last):
-                    if t < self.start[b]:
-                        memset(self.back.delta + b * kn, 0, kn * sizeof(real))
-            for l in range(self.net.depth - 1, -1, -1):
-                stage, record = self.stage_of(t, l), self.record_of(t, l)
-                sweep_stage(team, share, &stage, &record, lanes, &self.back, self.gradient + stage.offset)
-        self.credit_sum(team, self.back.delta)
+        debts_add(team, &self.tape, &self.debts, self.fill[0], delta)
+        if team.rank == 0:
+            self.fill[1] = 1
 
-    cdef void credit_sum(self, Team team, const real *delta) noexcept nogil:
-        """gradient += sum_i u_i (x) (delta A_i), delta at the start of the block."""
-        cdef long kn = self.net.k * self.net.n, width = self.panels * PANEL, each = self.rank * self.panels, p, lane, task
+    cdef void settle(self, Team team) noexcept nogil:
+        if self.fill[1] == 0:
+            return
+        team_barrier(team)
+        self.sweep(team, NULL)
+        if team.rank == 0:
+            self.fill[1] = 0
+        team_barrier(team)
+
+    cdef void sweep(self, Team team, const real *seed) noexcept nogil:
+        """gradient += sum_i u_i (x) (delta A_i), once delta is back at the start of the block."""
+        cdef long kn = self.net.k * self.net.n, width = self.panels * PANEL, pairs = self.net.lanes * self.rank, pair, p, count
+        cdef long task, end = team_last(team, pairs * self.panels)
+        cdef const real *delta = debts_sweep(team, &self.tape, &self.debts, self.fill[0], seed, self.gradient)
         cdef Stage *stage
-        cdef real *y
         cdef int l
         for l in range(self.net.depth):
             stage = &self.net.stages[l]
-            for task in range(team_first(team, self.net.lanes * each), team_last(team, self.net.lanes * each)):
-                lane, p = task // each, task % self.panels
-                y = self.y + task // self.panels * width + p * PANEL
-                memset(y, 0, PANEL * sizeof(real))
-                panel_pull(kn, delta + lane * kn, self.A[l] + task // self.panels * self.size + p * kn * PANEL, y)
+            task = team_first(team, pairs * self.panels)
+            memset(self.y + task * PANEL, 0, (end - task) * PANEL * sizeof(real))
+            while task < end:
+                pair, p = task // self.panels, task % self.panels
+                count = min(self.panels - p, end - task)
+                panels_pull(kn, count, delta + pair // self.rank * kn, self.A[l] + pair * self.size + p * kn * PANEL,
+                            self.y + task * PANEL)
+                task += count
             team_barrier(team)
-            outers(team_last(team, stage.rows) - team_first(team, stage.rows), stage.m, self.net.lanes * self.rank,
+            outers(team_last(team, stage.rows) - team_first(team, stage.rows), stage.m, pairs,
                    self.y + team_first(team, stage.rows), width, self.u[l], stage.m,
                    self.gradient + stage.offset + team_first(team, stage.rows) * stage.ldw, stage.ldw)
             team_barrier(team)
 
     cdef void clear(self, long lane) noexcept nogil:
+        """What is owed still needs A, which is no term of the next reduction in any case."""
         cdef int l
-        for l in range(self.net.depth):
+        for l in range(self.net.depth if self.fill[1] == 0 else 0):
             memset(self.u[l] + lane * self.rank * self.net.stages[l].m, 0, self.rank * self.net.stages[l].m * sizeof(real))
             memset(self.A[l] + lane * self.rank * self.size, 0, self.rank * self.size * sizeof(real))
-        self.start[lane] = <int32_t>self.fill[0]
+        self.debts.cuts[self.fill[0] * self.net.lanes + lane] = 1

@@ -138,16 +138,25 @@ cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real
 
 cdef inline void credit_outer(const Stage *stage, const Record *record, long lanes, const real *y, real *gradient, long first, long last) noexcept nogil:
     """gradient[first:last] += sum over lanes of y_b (x) h_hat_b, in the order of lanes."""
-    cdef long n = stage.n, rows = stage.rows, row
-    cdef bint dense = is_dense(stage, record, 0)
-    outers(last - first, n, lanes, y + first, rows, record.h, n, gradient + first * stage.ldw, stage.ldw)
-    if dense:
-        outers(last - first, stage.inputs, lanes, y + first, rows, record.x, stage.inputs, gradient + first * stage.ldw + n, stage.ldw)
-    row = first
-    while row < last:
-        credit_columns(lanes, y + row, rows, record.ids if stage.inputs and not dense else NULL, <int>min(UNIT_GROUP, last - row),
-                       gradient + row * stage.ldw + n, stage.inputs, stage.ldw)
-        row += UNIT_GROUP
+    credit_steps(stage, record, 1, lanes, y, gradient, first, last)
+
+
+cdef inline void credit_steps(const Stage *stage, const Record *records, long steps, long lanes, const real *y, real *gradient,
+                              long first, long last) noexcept nogil:
+    """The same for `steps` records, one after the other as on a tape, of which each is dense or has ids; y [steps, lanes, rows]."""
+    cdef long t, row, n = stage.n, rows = stage.rows
+    cdef bint dense
+    outers(last - first, n, steps * lanes, y + first, rows, records.h, n, gradient + first * stage.ldg, stage.ldg)
+    for t in range(steps):
+        dense = is_dense(stage, records, t * lanes)
+        if dense:
+            outers(last - first, stage.inputs, lanes, y + t * lanes * rows + first, rows, records.x + t * lanes * stage.inputs,
+                   stage.inputs, gradient + first * stage.ldg + n, stage.ldg)
+        row = first
+        while row < last:
+            credit_columns(lanes, y + t * lanes * rows + row, rows, records.ids + t * lanes if stage.inputs and not dense else NULL,
+                           <int>min(UNIT_GROUP, last - row), gradient + row * stage.ldg + n, stage.inputs, stage.ldg)
+            row += UNIT_GROUP
 
 
 cdef inline void credit_columns(long lanes, const real *y, long ldy, const int32_t *ids, int count, real *G, long bias, long ldg) noexcept nogil:

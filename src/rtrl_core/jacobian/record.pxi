@@ -14,7 +14,8 @@ cdef struct Stage:
     int inputs           # columns of x; 0 for the later stages of a chain
     long rows            # r * n
     long m               # columns of W: n + inputs + 1
-    long ldw             # row stride of W and of its gradient
+    long ldw             # row stride of W
+    long ldg             # row stride of its gradient: that of W, unless this W is a copy
     long offset          # where W begins in the flat array of all parameters
     const real *W        # [rows, ldw]
     const real *mask     # [rows, ldw] 0 where W has no weight, or NULL where it has all

@@ -55,3 +55,24 @@ cdef inline void suffix_times_D(const Stage *stage, const Record *record, long l
                     for j in range(run):
                         out[row * PANEL + j] += P[row * kn + c * n + i + j] * D[c * stage.rows + column + j]
             column += run
+
+
+cdef inline void suffix_piece(const Stage *stage, const real *D, const real *P, long p, long first, long last,
+                              real *out) noexcept nogil:
+    """Rows [first, last) of panel p of P D, into out [rows, PANEL]; D is that of one lane, P = NULL the identity."""
+    cdef long n = stage.n, kn = stage.k * n, column = p * PANEL, end = min((p + 1) * PANEL, stage.rows), run, row, c, i, j
+    cdef real *target
+    if P is NULL or end - column < PANEL:
+        memset(out, 0, (last - first) * PANEL * sizeof(real))
+    while column < end:
+        i = column % n
+        run = min(n - i, end - column)
+        target = out + column % PANEL
+        for c in range(stage.k):
+            if P is not NULL:
+                columns_times(last - first, run, P + first * kn + c * n + i, kn, D + c * stage.rows + column, c > 0, target)
+                continue
+            row = c * n + i
+            for j in range(max(0, first - row), min(run, last - row)):
+                target[(row + j - first) * PANEL + j] = D[c * stage.rows + column + j]
+        column += run

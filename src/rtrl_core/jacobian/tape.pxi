@@ -3,7 +3,7 @@
 #     sweep_stage      gradient += delta F        delta <- delta H
 #
 # An update may change W before a tape is read; H_t belongs to the W of its own forward pass, so the recurrent columns are
-# copied.  Memory a step: h_hat, D, E of every lane, and r n (n + inputs + 1) for W; a sweep costs 4 r n m flops a lane.
+# copied.  Memory a step: h_hat, D, E of every lane, and r n^2 for W; a sweep costs 4 r n m flops a lane.
 
 cdef struct Tape:
     long length                      # steps
@@ -11,7 +11,14 @@ cdef struct Tape:
     int depth
     const Stage *stages              # [depth]
     Record *records                  # [depth], of length * lanes lanes: one step after the other
-    real *versions                   # [length, depth, rows, ldw] W, recurrent columns only
+    real *versions                   # [length, depth, rows, tape_stride] W, recurrent columns only
+    int64_t *version                 # [length]: which of them is that of a step; what an update left alone is kept once
+
+
+cdef inline long tape_stride(const Stage *stage) noexcept nogil:
+    """Row stride of a W on a tape: an odd number of cache lines, so that rows do not compete for the same places of a cache."""
+    cdef long line = PANEL // 2
+    return ((stage.n + line - 1) // line | 1) * line
 
 
 cdef tape_layout(Tape *tape, Arena arena, const Stage *stages, int depth, long lanes, long length):
@@ -22,7 +29,8 @@ cdef tape_layout(Tape *tape, Arena arena, const Stage *stages, int depth, long l
         tape.records = <Record *>calloc(depth, sizeof(Record))
     for l in range(depth):
         tape.records[l] = record_layout(arena, f"tape{l}.", "tape", <Stage *>&stages[l], length * lanes)
-    tape.versions = arena.reals("tape.W", "tape", <double>length * depth * stages[0].rows * stages[0].ldw)
+    tape.versions = arena.reals("tape.W", "tape", <double>length * depth * stages[0].rows * tape_stride(stages))
+    tape.version = arena.integers("tape.version", "tape", length)
 
 
 cdef tape_layout_dense(Tape *tape, Arena arena):
@@ -36,8 +44,22 @@ cdef inline void tape_free(Tape *tape) noexcept nogil:
 cdef inline Stage tape_stage(const Tape *tape, long t, int l) noexcept nogil:
     """The stage as it was at step t."""
     cdef Stage stage = tape.stages[l]
-    stage.W = tape.versions + (t * tape.depth + l) * tape.stages[0].rows * tape.stages[0].ldw
+    stage.ldw = tape_stride(tape.stages)
+    stage.W = tape.versions + (tape.version[t] * tape.depth + l) * stage.rows * stage.ldw
     return stage
+
+
+cdef inline bint tape_holds(const Tape *tape, long t) noexcept nogil:
+    """Is the present W that of step t?"""
+    cdef Stage stage
+    cdef long row
+    cdef int l
+    for l in range(tape.depth):
+        stage = tape_stage(tape, t, l)
+        for row in range(stage.rows):
+            if memcmp(stage.W + row * stage.ldw, tape.stages[l].W + row * tape.stages[l].ldw, stage.n * sizeof(real)) != 0:
+                return False
+    return True
 
 
 cdef inline void tape_keep(Team team, const Tape *tape, long t, const Record *records) noexcept nogil:
@@ -47,12 +69,15 @@ cdef inline void tape_keep(Team team, const Tape *tape, long t, const Record *re
     cdef real *W
     cdef long row
     cdef int l
+    if team.rank == 0:
+        tape.version[t] = tape.version[t - 1] if t > 0 and tape_holds(tape, t - 1) else t
+    team_barrier(team)
     for l in range(tape.depth):
         stage, record = &tape.stages[l], record_from(&tape.stages[l], &tape.records[l], t * tape.lanes)
         record_copy(stage, &records[l], &record, team_first(team, tape.lanes), team_last(team, tape.lanes))
         W = <real *>tape_stage(tape, t, l).W
-        for row in range(team_first(team, stage.rows), team_last(team, stage.rows)):
-            memcpy(W + row * stage.ldw, stage.W + row * stage.ldw, stage.n * sizeof(real))
+        for row in range(team_first(team, stage.rows), team_last(team, stage.rows) if tape.version[t] == t else 0):
+            memcpy(W + row * tape_stride(stage), stage.W + row * stage.ldw, stage.n * sizeof(real))
 
 
 cdef struct Sweep:

@@ -45,7 +45,7 @@ cdef class Assembly(Clock):
             stage = &net.stages[l]
             stage.n, stage.k, stage.r, stage.inputs = cell.n, cell.k, cell.r, inputs
             stage.rows, stage.m = cell.r * cell.n, cell.n + inputs + 1
-            stage.ldw, stage.offset, stage.W = ldw, offset, self.weights + <long>offset
+            stage.ldw, stage.ldg, stage.offset, stage.W = ldw, ldw, offset, self.weights + <long>offset
             if self.mask is not NULL:
                 stage.mask = self.mask + <long>offset
 
