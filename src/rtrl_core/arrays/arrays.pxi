@@ -1,4 +1,5 @@
-# Floor 1: what Cython needs to know of the array kernels (dots.h, products.h, carry.h, blocks.h, functions.h, vectors.h, small.h).
+# Floor 1: what Cython needs to know of the array kernels (dots.h, products.h, carry.h, blocks.h, functions.h, descents.h, vectors.h,
+# small.h).
 cdef extern from "dots.h" nogil:
     const long LANES_BLOCK_FROM
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
@@ -46,6 +47,13 @@ cdef extern from "functions.h" nogil:
     real exp1(real x)
     real tanh1(real x)
     real sigmoid1(real x)
+
+cdef extern from "descents.h" nogil:
+    real reciprocal(real x)
+    void adam_pass(long count, real clip, real decay, real b1, real rest1, real b2, real rest2, real rate, real correction,
+                   real eps, const real *g, real *p, real *q, real *w)
+    void rmsprop_pass(long count, real clip, real decay, real alpha, real rest, real rate, real eps, const real *g, real *q,
+                      real *w)
     void exps(long count, const real *x, real *y)
     void tanhs(long count, const real *x, real *y)
     void sigmoids(long count, const real *x, real *y)

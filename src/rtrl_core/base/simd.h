@@ -59,6 +59,24 @@ typedef real Vec, VecAnywhere;
 #endif
 #define VEC ((long)VEC_LENGTH)
 
+/* 1 / x for x > 0 whose reciprocal is a normal number, to 1 ulp.  In float32 from the bits of x (error at most
+ * 0.051) and three steps of Newton's method, which double the digits: products, while the unit that divides is busy with
+ * the square roots of the same pass. */
+RTRL_INLINE real reciprocal(real x) {
+#if RTRL_WIDTH == 64
+    return 1 / x;
+#else
+    uint32_t bits;
+    real y;
+    memcpy(&bits, &x, sizeof bits);
+    bits = 0x7ef311c7u - bits;
+    memcpy(&y, &bits, sizeof y);
+    y = RTRL_FMA(y, RTRL_FMA(-x, y, 1.0f), y);
+    y = RTRL_FMA(y, RTRL_FMA(-x, y, 1.0f), y);
+    return RTRL_FMA(y, RTRL_FMA(-x, y, 1.0f), y);
+#endif
+}
+
 /* Asks the memory for `count` numbers that will be read a little later; reads nothing itself. */
 RTRL_INLINE void soon_needed(const real *p, long count) {
 #if defined(__GNUC__)

@@ -25,13 +25,5 @@ cdef class Adam(Optimizer):
         self.correction = <real>(1 / sqrt(1 - self.beta2 ** <double>self.updates[0]))
 
     cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
-        cdef real b1 = <real>self.beta1, b2 = <real>self.beta2, rest1 = <real>(1 - self.beta1), rest2 = <real>(1 - self.beta2)
-        cdef real eps = self.eps, decay = self.decay, rate = self.rate, correction = self.correction, step
-        cdef real *p = self.p
-        cdef real *q = self.q
-        cdef long i
-        for i in range(first, last):
-            step = clip * g[i] + decay * w[i]
-            p[i] = b1 * p[i] + rest1 * step
-            q[i] = b2 * q[i] + rest2 * step * step
-            w[i] -= rate * p[i] / (real_sqrt(q[i]) * correction + eps)
+        adam_pass(last - first, clip, self.decay, <real>self.beta1, <real>(1 - self.beta1), <real>self.beta2, <real>(1 - self.beta2),
+                  self.rate, self.correction, self.eps, g + first, self.p + first, self.q + first, w + first)

@@ -15,10 +15,5 @@ cdef class RMSprop(Optimizer):
         self.q = arena.reals("q", "optimizer", count)
 
     cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
-        cdef real lr = <real>self.lr, alpha = self.alpha, rest = 1 - self.alpha, eps = self.eps, decay = self.decay, step
-        cdef real *q = self.q
-        cdef long i
-        for i in range(first, last):
-            step = clip * g[i] + decay * w[i]
-            q[i] = alpha * q[i] + rest * step * step
-            w[i] -= lr * step / (real_sqrt(q[i]) + eps)
+        rmsprop_pass(last - first, clip, self.decay, self.alpha, 1 - self.alpha, <real>self.lr, self.eps, g + first, self.q + first,
+                     w + first)

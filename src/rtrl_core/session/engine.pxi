@@ -22,13 +22,17 @@ def random_signs(seed, step, lane, stage, Py_ssize_t count, int8_t[::1] out):
 
 
 def function_values(str name, const real[::1] x, real[::1] out):
-    """out = exp, tanh or sigmoid of x, as the engine computes it."""
+    """out = exp, tanh, sigmoid or reciprocal of x, as the engine computes it."""
+    cdef long i
     if name == "exp":
         exps(x.shape[0], &x[0], &out[0])
     elif name == "tanh":
         tanhs(x.shape[0], &x[0], &out[0])
     elif name == "sigmoid":
         sigmoids(x.shape[0], &x[0], &out[0])
+    elif name == "reciprocal":
+        for i in range(x.shape[0]):
+            out[i] = reciprocal(x[i])
     else:
         raise ValueError(f"unknown function {name!r}")
 
