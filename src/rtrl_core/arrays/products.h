@@ -4,6 +4,7 @@
  *   outers          G[row, q] += sum_b   Y[b, row] X[b, q]      rank-one gradients, summed over lanes
  *   mixes           Y[i, q]    = sum_k   M[i, k] X[k, q]        combinations of a few long rows
  *   panel_product   out[i, c] (+)= sum_k H[i, k] in[k, c]       H A, one panel of A
+ *   panel_scaled    out = factor in, and |in|^2
  *   panel_pull      y[c]      += sum_i   delta[i] in[i, c]      delta A, one panel of A
  *   panels_pull                                                 delta A, several panels of A
  *
@@ -135,29 +136,45 @@ RTRL_INLINE void panels_pull(long rows, long panels, const real *delta, const re
     for (; p < panels; p++) panel_pull(rows, delta, in + p * rows * PANEL, y + p * PANEL);
 }
 
-/* Returns the sum of squares of the finished rows: down the columns in double, then a fixed tree.
- * Not inside the tile, where its sums would push those of the product out of the registers; the
- * panel is still in the first cache.  Panels of `rows` rows follow each other: while one is
- * multiplied, the next comes from memory (which may lie behind the last one: nothing is read). */
-RTRL_INLINE double panel_product(long rows, long inner, const real *H, long ldh, const real *in, real *out,
-                                 int accumulate) {
-    double squares[128 / sizeof(real)] = {0};
+/* One panel of H A.  Panels of `rows` rows follow each other: while one is multiplied, the next comes from memory
+ * (which may lie behind the last one: nothing is read). */
+RTRL_INLINE void panel_product(long rows, long inner, const real *H, long ldh, const real *in, real *out, int accumulate) {
     for (long i = 0; i < rows; i += TILE_ROWS) {
         const long count = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
         for (long j = i; j < i + count; j++) soon_needed(in + (rows + j) * PANEL, PANEL);
         product(!accumulate, count, inner, PANEL, (Left){H + i * ldh, ldh, 1}, in, PANEL, out + i * PANEL, PANEL);
     }
-    for (long i = 0; i < rows; i++)
-        RTRL_SIMD for (long c = 0; c < PANEL; c++) {
-            const double value = out[i * PANEL + c];
-            squares[c] = RTRL_FMA(value, value, squares[c]);
-        }
-    for (long half = PANEL / 2; half > 0; half /= 2)
-        for (long c = 0; c < half; c++) squares[c] += squares[c + half];
-    return squares[0];
 }
 
-/* The same without squares; `next`, a panel that is wanted after this one, is fetched from far away meanwhile. */
+/* out = factor in, one panel; returns the sum of squares of `in`: in CHAINS chains of real, whatever the vectors, and in
+ * double where those leave its range.  Not inside the tile of a product, where the chains would push its sums out
+ * of the registers; the panel is still in the first cache. */
+#define CHAINS (2 * PANEL)
+RTRL_INLINE double panel_scaled(long rows, real factor, const real *in, real *out) {
+    Vec sum[CHAINS / VEC];
+    real parts[CHAINS];
+    long i = 0;
+    EACH(s, CHAINS / VEC) sum[s] = (Vec){0};
+    for (; i + CHAINS <= rows * PANEL; i += CHAINS) EACH(s, CHAINS / VEC) {
+        const Vec x = vec_load(in + i + s * VEC);
+        sum[s] = vec_fma(x, x, sum[s]);
+        vec_store(out + i + s * VEC, vec_of(factor) * x);
+    }
+    EACH(s, CHAINS / VEC) vec_store(parts + s * VEC, sum[s]);
+    for (long c = 0; i + c < rows * PANEL; c++) {
+        parts[c] = RTRL_FMA(in[i + c], in[i + c], parts[c]);
+        out[i + c] = factor * in[i + c];
+    }
+    for (long half = CHAINS / 2; half > 0; half /= 2)
+        for (long c = 0; c < half; c++) parts[c] += parts[c + half];
+    if (parts[0] > (real)1e-25 && parts[0] < (real)1e25) return parts[0];
+    double total = 0;
+    for (i = 0; i < rows * PANEL; i++) total += (double)in[i] * in[i];
+    return total;
+}
+#undef CHAINS
+
+/* The same without a first value; `next`, a panel that is wanted after this one, is fetched from far away meanwhile. */
 RTRL_INLINE void panel_product_ahead(long rows, long inner, const real *H, long ldh, const real *in, real *out, const real *next) {
     for (long i = 0; i < rows; i += TILE_ROWS) {
         const long count = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;

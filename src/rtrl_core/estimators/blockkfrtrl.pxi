@@ -213,18 +213,21 @@ cdef class BlockKFRTRL(Estimator):
 
     cdef void credit_factors(self, Team team, const real *delta) noexcept nogil:
         """gradient += u (x) (y + kappa_0 delta A), delta at the start of the block."""
-        cdef long kn = self.net.k * self.net.n, pairs = self.net.lanes * self.average, p, pair, task
+        cdef long kn = self.net.k * self.net.n, pairs = self.net.lanes * self.average, p, pair, count
+        cdef long tasks = self.net.depth * pairs * self.panels, task = team_first(team, tasks), end = team_last(team, tasks)
         cdef real *room = self.span.room_of(team.rank)
         cdef const Stage *stage
         cdef double kappa
         cdef int l
-        for task in range(team_first(team, self.net.depth * pairs * self.panels), team_last(team, self.net.depth * pairs * self.panels)):
+        while task < end:
             l, pair, p = <int>(task // (pairs * self.panels)), task // self.panels % pairs, task % self.panels
+            count = min(self.panels - p, end - task)
             kappa = self.weights(l, pair)[0] / self.average
             if kappa != 0:
-                memset(room, 0, PANEL * sizeof(real))
-                panel_pull(kn, delta + pair // self.average * kn, self.factor_A(l, pair) + p * kn * PANEL, room)
-                axpy(PANEL, <real>kappa, room, self.y + (l * pairs + pair) * self.width + p * PANEL)
+                memset(room, 0, count * PANEL * sizeof(real))
+                panels_pull(kn, count, delta + pair // self.average * kn, self.factor_A(l, pair) + p * kn * PANEL, room)
+                axpy(count * PANEL, <real>kappa, room, self.y + task * PANEL)
+            task += count
         team_barrier(team)
         for l in range(self.net.depth):
             stage = &self.net.stages[l]

@@ -126,17 +126,19 @@ cdef class KFRTRL(Estimator):
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
         cdef long kn = self.net.k * self.net.n, width = self.panels * PANEL, pairs = self.net.lanes * self.average, p, pair, task
+        cdef long count, end
         cdef Stage *stage
-        cdef real *y
         cdef int l
         for l in range(self.net.depth):
             stage = &self.net.stages[l]
-            for task in range(team_first(team, pairs * self.panels), team_last(team, pairs * self.panels)):
+            task, end = team_first(team, pairs * self.panels), team_last(team, pairs * self.panels)
+            memset(self.y + task * PANEL, 0, (end - task) * PANEL * sizeof(real))
+            while task < end:
                 pair, p = task // self.panels, task % self.panels
-                y = self.y + pair * width + p * PANEL
-                memset(y, 0, PANEL * sizeof(real))
-                panel_pull(kn, delta + pair // self.average * kn, self.factor_A(l, pair) + p * kn * PANEL, y)
-                scale(PANEL, <real>(self.lazy[l * pairs + pair] / self.average), y)
+                count = min(self.panels - p, end - task)
+                panels_pull(kn, count, delta + pair // self.average * kn, self.factor_A(l, pair) + p * kn * PANEL, self.y + task * PANEL)
+                scale(count * PANEL, <real>(self.lazy[l * pairs + pair] / self.average), self.y + task * PANEL)
+                task += count
             team_barrier(team)
             outers(team_last(team, stage.rows) - team_first(team, stage.rows), stage.m, pairs,
                    self.y + team_first(team, stage.rows), width, self.u[l], stage.m,

@@ -41,17 +41,14 @@ cdef inline double push_panel(const Stage *stage, const Record *record, long lan
     """panel <- factor H panel, in place through `room` [kn, PANEL]; returns the sum of squares of H panel."""
     cdef long n = stage.n, kn = stage.k * n, c, d, i
     cdef const real *E = record.E + lane * stage.k * stage.k * n
-    cdef double squares
     if stage.k > 1:
         memset(room, 0, kn * PANEL * sizeof(real))
         for c in range(stage.k):
             for d in range(1, stage.k):
                 for i in range(n):
                     axpy(PANEL, E[(c * stage.k + d) * n + i], panel + (d * n + i) * PANEL, room + (c * n + i) * PANEL)
-    squares = panel_product(kn, n, H, n, panel, room, stage.k > 1)
-    for i in range(kn * PANEL):
-        panel[i] = factor * room[i]
-    return squares
+    panel_product(kn, n, H, n, panel, room, stage.k > 1)
+    return panel_scaled(kn, factor, room, panel)
 
 
 cdef inline real *panel_entry(real *panels, long kn, long row, long column) noexcept nogil:
