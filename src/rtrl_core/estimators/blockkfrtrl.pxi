@@ -12,14 +12,13 @@
 # p1 is at least 2^-10, because v may be 0 where A is not.
 #
 # Time a block, lane and stage: 2 k^2 n^3 (block - 1) for P, 2 k^2 r n^3 for P_0 A, and on average block / 2 pulls a step;
-# memory m + k r n^2, block - 1 records and W, and block P [kn, kn] for each thread.  In a chain of L stages the P of a step
-# serve all of them, so that time grows with L and not with L^2.
+# memory m + k r n^2, block - 1 records and W, block P [kn, kn] for each thread.  In a chain of L stages the P serve all of
+# them: time grows with L.
 
 cdef class BlockKFRTRL(Estimator):
     options = {"block": REQUIRED, "average": 1, "fresh": True}
     kind = "unbiased"
-    cdef long block
-    cdef long average                # pairs of a lane; pair i of a lane is row lane * average + i of every array
+    cdef long block, average         # pairs of a lane; pair i of a lane is row lane * average + i of every array
     cdef long panels, width          # width: PANEL * panels
     cdef real **u                    # [depth][lanes, average, m]
     cdef real **A                    # [depth][lanes, average, panels, kn, PANEL] at the start of the block

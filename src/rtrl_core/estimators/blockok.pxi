@@ -16,16 +16,14 @@
 cdef class BlockOK(Estimator):
     options = {"rank": REQUIRED, "block": REQUIRED, "fresh": True}
     kind = "unbiased"
-    cdef long rank
-    cdef long block
+    cdef long rank, block
     cdef real **u                    # [depth][lanes, rank, m]
     cdef real **A                    # [depth][lanes, rank, panels, kn, PANEL]
     cdef Tape tape                   # of the block, but for its last step, with which it ends
     cdef Debts debts
     cdef int64_t *fill               # [2]: records on the tape, whether credits are owed
     cdef real *y                     # [lanes, rank, PANEL * panels]: delta A
-    cdef long panels
-    cdef long size                   # of one A, padding included
+    cdef long panels, size           # size of one A, padding included
     # For each group of threads that works on one lane:
     cdef real *H                     # [groups, kn, n]
     cdef real *P                     # [groups, depth * block, square]: products of 1, 2, ... Jacobians from the end

@@ -31,32 +31,6 @@ cdef inline void extend_suffix(const Stage *stage, const Record *record, long la
                     out[row * kn + d * n + i] += P[row * kn + c * n + i] * E[(c * stage.k + d) * n + i]
 
 
-cdef inline void suffix_times_D(const Stage *stage, const Record *record, long lane, const real *P, real *panels,
-                                long first, long last) noexcept nogil:
-    """Panels [first, last) of P D, [kn, rows], with nothing written beyond the last column; P = NULL is the identity."""
-    cdef long n = stage.n, kn = stage.k * n, p, column, end, run, row, c, i, j
-    cdef const real *D = record.D + lane * stage.k * stage.rows
-    cdef real *out
-    for p in range(first, last):
-        column, end = p * PANEL, min((p + 1) * PANEL, stage.rows)
-        if P is NULL:
-            memset(panels + p * kn * PANEL, 0, kn * PANEL * sizeof(real))
-        while column < end:
-            i = column % n
-            run = min(n - i, end - column)
-            out = panels + p * kn * PANEL + column % PANEL
-            for c in range(stage.k if P is NULL else 0):
-                for j in range(run):
-                    out[(c * n + i + j) * PANEL + j] = D[c * stage.rows + column + j]
-            for row in range(0 if P is NULL else kn):
-                for j in range(run):
-                    out[row * PANEL + j] = P[row * kn + i + j] * D[column + j]
-                for c in range(1, stage.k):
-                    for j in range(run):
-                        out[row * PANEL + j] += P[row * kn + c * n + i + j] * D[c * stage.rows + column + j]
-            column += run
-
-
 cdef inline void suffix_piece(const Stage *stage, const real *D, const real *P, long p, long first, long last,
                               real *out) noexcept nogil:
     """Rows [first, last) of panel p of P D, into out [rows, PANEL]; D is that of one lane, P = NULL the identity."""
