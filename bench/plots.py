@@ -7,6 +7,7 @@ from bench.scaling import slope
 __all__ = ["cost", "memory", "missing"]
 
 _HORIZONS = (1, 10, 100, 1000, 10000)
+_STYLES = ("-", (0, (6, 3)), (0, (2, 2)))  # in turn: estimators that carry the same lie upon each other
 
 
 def missing():
@@ -33,7 +34,7 @@ def cost(found, path):
             sizes = sorted(points)
             label = f"{name}: {axis}^{slope(points):.2f}"
             panel.loglog(sizes, [points[size] * 1e6 for size in sizes], "o-", label=label)
-        panel.set(xlabel=axis, ylabel="us a step, all lanes", title=f"RHN, {part['at']}")
+        panel.set(xlabel={"n": "n, units", "B": "B, lanes"}[axis], ylabel="us a step, all lanes", title=f"RHN, {part['at']}")
         _mark(panel, sizes)
         panel.legend()
     figure.savefig(path)
@@ -45,28 +46,29 @@ def memory(found, path, hidden=256, lanes=16):
     cell = found[0].cell
     start, a_step = tape_line(cell, hidden, lanes)[0]
     by_horizon.loglog(_HORIZONS, [start + a_step * horizon for horizon in _HORIZONS], "k--", label="TBPTT(T)")
-    by_horizon.set(xlabel="T", ylabel="bytes carried", title=f"{cell}, n={hidden}, B={lanes}")
+    by_horizon.set(xlabel="T, steps of a window of TBPTT", ylabel="bytes carried", title=f"{cell}, n={hidden}, B={lanes}")
     counts = sorted({each.lanes for each in found})
     tapes = [bytes_of(cell, hidden, rtrl.TBPTT(25), count)[0] for count in counts]
-    by_lanes.loglog(counts, tapes, "k--", label="TBPTT(25)")
-    by_lanes.set(xlabel="B", ylabel="bytes carried", title=f"{cell}, n={hidden}")
-    by_hidden.set(xlabel="n", ylabel="T from which on TBPTT(T) carries more", title=f"{cell}, B={lanes}")
-    for name in dict.fromkeys(each.estimator for each in found):
+    by_lanes.loglog(counts, tapes, "k--")
+    by_lanes.set(xlabel="B, lanes", ylabel="bytes carried", title=f"{cell}, n={hidden}; TBPTT(25)")
+    by_hidden.set(xlabel="n, units", ylabel="T from which on TBPTT(T) carries more", title=f"{cell}, B={lanes}")
+    for i, name in enumerate(dict.fromkeys(each.estimator for each in found)):
+        look = {"color": f"C{i}", "linestyle": _STYLES[i % len(_STYLES)]}
         own = [each for each in found if each.estimator == name and each.carried is not None]
         flat = [each.carried for each in own if (each.hidden, each.lanes) == (hidden, lanes)]
         if flat:
-            by_horizon.loglog(_HORIZONS, flat * len(_HORIZONS), label=name)
-        _line(by_lanes, [(each.lanes, each.carried) for each in own if each.hidden == hidden], name)
-        _line(by_hidden, [(each.hidden, each.horizon) for each in own if each.lanes == lanes], name)
+            by_horizon.loglog(_HORIZONS, flat * len(_HORIZONS), label=name, **look)
+        _line(by_lanes, [(each.lanes, each.carried) for each in own if each.hidden == hidden], look)
+        _line(by_hidden, [(each.hidden, each.horizon) for each in own if each.lanes == lanes], look)
     _mark(by_lanes, counts)
     _mark(by_hidden, sorted({each.hidden for each in found}))
-    by_horizon.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(path)
 
 
-def _line(panel, points, name):
+def _line(panel, points, look):
     if points:
-        panel.loglog(*zip(*points), "o-", label=name)
+        panel.loglog(*zip(*points), marker="o", **look)
 
 
 def _mark(panel, sizes):
