@@ -9,7 +9,8 @@ cdef extern from "products.h" nogil:
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)
     void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
     void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)
-    void panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate)
+    void panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate,
+                       long next)
     double panel_scaled(long rows, real factor, const real *panel, real *out)
     void panel_product_ahead(long rows, long inner, const real *H, long ldh, const real *panel, real *out, const real *next)
     void panel_pull(long rows, const real *delta, const real *panel, real *y)

@@ -136,12 +136,13 @@ RTRL_INLINE void panels_pull(long rows, long panels, const real *delta, const re
     for (; p < panels; p++) panel_pull(rows, delta, in + p * rows * PANEL, y + p * PANEL);
 }
 
-/* One panel of H A.  Panels of `rows` rows follow each other: while one is multiplied, the next comes from memory
- * (which may lie behind the last one: nothing is read). */
-RTRL_INLINE void panel_product(long rows, long inner, const real *H, long ldh, const real *in, real *out, int accumulate) {
+/* One panel of H A.  While it is multiplied, the one that is wanted next comes from memory: it begins `next` rows further
+ * on, or back (where nothing may be: it is not read). */
+RTRL_INLINE void panel_product(long rows, long inner, const real *H, long ldh, const real *in, real *out, int accumulate,
+                               long next) {
     for (long i = 0; i < rows; i += TILE_ROWS) {
         const long count = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
-        for (long j = i; j < i + count; j++) soon_needed(in + (rows + j) * PANEL, PANEL);
+        for (long j = i; j < i + count; j++) soon_needed(in + (next + j) * PANEL, PANEL);
         product(!accumulate, count, inner, PANEL, (Left){H + i * ldh, ldh, 1}, in, PANEL, out + i * PANEL, PANEL);
     }
 }

@@ -65,14 +65,15 @@ cdef class KFRTRL(Estimator):
         cdef int slot = team.rank if crew.size == 1 else 0, l, block
         cdef long n = self.net.n, kn = self.net.k * n, lane, pair
         cdef real *H = self.H + slot * kn * n
-        for lane in range(share.first, share.last):
+        # Backwards: the A that are multiplied last are still in the second cache when the next credit begins with them.
+        for lane in range(share.last - 1, share.first - 1, -1):
             for l in range(self.net.depth):
                 form_jacobian(&self.net.stages[l], &self.net.records[l], lane, H, unit_first(crew, n), unit_last(crew, n))
                 if crew.rank == 0:
                     self.net.signs(lane, l, 2 * self.average, self.signs + slot * 2 * self.average)
                 team_barrier(crew)
                 for block in range(self.net.depth):
-                    for pair in range(self.average):
+                    for pair in range(self.average - 1, -1, -1):
                         self.advance(crew, team.rank, slot, lane, pair, l, block)
 
     cdef void advance(self, Team crew, int rank, int slot, long lane, long i, int l, int block) noexcept nogil:
@@ -80,9 +81,9 @@ cdef class KFRTRL(Estimator):
         cdef long kn = self.net.k * self.net.n, pair = lane * self.average + i, p
         cdef double *squares = self.squares + slot * self.panels
         cdef double lazy = self.lazy[block * self.net.lanes * self.average + pair]
-        for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
+        for p in range(team_last(crew, self.panels) - 1, team_first(crew, self.panels) - 1, -1):
             squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * kn * self.net.n, <real>lazy,
-                                    self.factor_A(block, pair) + p * kn * PANEL, self.room + rank * kn * PANEL)
+                                    self.factor_A(block, pair) + p * kn * PANEL, self.room + rank * kn * PANEL, -1)
         team_barrier(crew)
         if crew.rank == 0:
             self.reduce(lane, pair, block, l, squares, self.signs + 2 * (slot * self.average + i),

@@ -80,7 +80,7 @@ cdef class ReversedKFRTRL(Estimator):
                     for p in range(team_first(crew, panels), team_last(crew, panels)):
                         squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, H,
                                                 <real>self.lazy[block * self.net.lanes + lane],
-                                                B + p * kn * PANEL, self.room + team.rank * kn * PANEL)
+                                                B + p * kn * PANEL, self.room + team.rank * kn * PANEL, 1)
                     team_barrier(crew)
                     if crew.rank == 0:
                         self.reduce(lane, block, l, slot, squares)

@@ -71,7 +71,7 @@ cdef class RTRL(Estimator):
         cdef double total = 0, factor = 1
         for p in range(team_first(team, panels), team_last(team, panels)):
             squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * kn * self.net.n, 1,
-                                    G + p * kn * PANEL, self.room + rank * kn * PANEL)
+                                    G + p * kn * PANEL, self.room + rank * kn * PANEL, 1)
         team_barrier(team)
         if team.rank == 0:
             for p in range(panels):

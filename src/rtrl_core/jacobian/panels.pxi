@@ -37,8 +37,12 @@ cdef inline void form_jacobian(const Stage *stage, const Record *record, long la
             row[i] += E[c * stage.k * n + i]
 
 
-cdef inline double push_panel(const Stage *stage, const Record *record, long lane, const real *H, real factor, real *panel, real *room) noexcept nogil:
-    """panel <- factor H panel, in place through `room` [kn, PANEL]; returns the sum of squares of H panel."""
+cdef inline double push_panel(const Stage *stage, const Record *record, long lane, const real *H, real factor, real *panel,
+                              real *room, int step) noexcept nogil:
+    """panel <- factor H panel, in place through `room` [kn, PANEL]; returns the sum of squares of H panel.
+
+    Panels are gone through forwards (step 1) or backwards (-1).
+    """
     cdef long n = stage.n, kn = stage.k * n, c, d, i
     cdef const real *E = record.E + lane * stage.k * stage.k * n
     if stage.k > 1:
@@ -47,7 +51,7 @@ cdef inline double push_panel(const Stage *stage, const Record *record, long lan
             for d in range(1, stage.k):
                 for i in range(n):
                     axpy(PANEL, E[(c * stage.k + d) * n + i], panel + (d * n + i) * PANEL, room + (c * n + i) * PANEL)
-    panel_product(kn, n, H, n, panel, room, stage.k > 1)
+    panel_product(kn, n, H, n, panel, room, stage.k > 1, step * kn)
     return panel_scaled(kn, factor, room, panel)
 
 
