@@ -15,6 +15,7 @@ from common import (
     distance,
     reference_twin,
     reset_mask,
+    session,
     stream,
 )
 
@@ -140,3 +141,12 @@ def assert_goes_on_from_a_file(ran, xs, ys, path, threads=2):
     assert_same_session(resumed, ran)
     assert_same_bits(resumed.network.masks(), ran.network.masks())
     assert_same_bits(resumed.gradient(), ran.gradient())
+
+
+def assert_ids_and_numbers_mix(estimator):
+    """Ids, then the one-hot vectors that they stand for: the records of a block may be of both kinds."""
+    by_id, mixed = (session(rtrl.GRU(4), estimator, rtrl.SGD(0.1), batch_size=2) for _ in range(2))
+    ids, ys = stream(14, 2, dense=False)
+    parts = ((ids[:3], ys[:3]), (np.eye(3)[ids[3:6]], ys[3:6]), (ids[6:9], ys[6:9]), (np.eye(3)[ids[9:]], ys[9:]))
+    losses = np.concatenate([mixed.run(*part) for part in parts])
+    np.testing.assert_allclose(losses, by_id.run(ids, ys), rtol=1e-10)

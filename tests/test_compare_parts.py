@@ -159,7 +159,7 @@ def test_table_is_aligned_and_fits(result):
     body = lines[rule - 2 : rule] + lines[rule + 1 : rule + 1 + len(ESTIMATORS)]
     ends = {len(line) for line in body}
     assert ends == {len(lines[rule])}
-    assert max(map(len, lines)) <= 128
+    assert max(map(len, lines)) <= 125
     assert [line[: line.index("  ")] for line in body[2:]] == [label(each) for each in ESTIMATORS]
     assert "rate 0.0003, gradient clipped to norm 1; NoBackTrack('kalman'): Kalman, learning rate 0.0001" in lines[3]
     assert any("unigram entropy" in line for line in lines)

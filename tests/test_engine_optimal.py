@@ -18,6 +18,7 @@ from drivers import (
     assert_equal_runs,
     assert_equal_training,
     assert_goes_on_from_a_file,
+    assert_ids_and_numbers_mix,
     assert_same_on_threads,
     both_widths,
     dense_or_ids,
@@ -67,16 +68,7 @@ def test_low_level_calls(estimator):
 
 @every_sum
 def test_ids_then_numbers_in_one_block(estimator):
-    """Ids, then the one-hot vectors that they stand for: the records of a block may be of both kinds."""
-    by_id, mixed = (session(rtrl.GRU(4), estimator, rtrl.SGD(0.1), batch_size=2) for _ in range(2))
-    ids, ys = stream(14, 2, dense=False)
-    losses = np.concatenate(
-        [
-            mixed.run(*part)
-            for part in ((ids[:3], ys[:3]), (np.eye(3)[ids[3:6]], ys[3:6]), (ids[6:9], ys[6:9]), (np.eye(3)[ids[9:]], ys[9:]))
-        ]
-    )
-    np.testing.assert_allclose(losses, by_id.run(ids, ys), rtol=1e-10)
+    assert_ids_and_numbers_mix(estimator)
 
 
 # Threads and checkpoints

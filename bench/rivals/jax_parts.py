@@ -1,5 +1,7 @@
 """What the programs in JAX share: cells, Adam, and one jitted scan over the stream whose carry is donated."""
 
+import abc
+
 import numpy as np
 
 try:
@@ -36,7 +38,7 @@ def adam(lr, weights, slots, gradients):
     return moved, (count, means, squares)
 
 
-class Scan:
+class Scan(abc.ABC):
     """Compiled at the first call; a call goes on from where the last one ended."""
 
     def __init__(self, problem):
@@ -47,9 +49,9 @@ class Scan:
         self.everything = weights, slots, jnp.zeros((problem.lanes, problem.hidden)), carried
         self.compiled = jax.jit(lambda everything, given: lax.scan(step, everything, given), donate_argnums=0)
 
+    @abc.abstractmethod
     def program(self, problem):
         """The step of the scan, what an estimator carries at the start, and the streams that are scanned over."""
-        raise NotImplementedError
 
     def __call__(self):
         self.everything, losses = self.compiled(self.everything, self.given)

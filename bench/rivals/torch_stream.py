@@ -11,6 +11,8 @@ The last one is not what "PyTorch eager" means to a user (every new cell needs i
 comparisons are judged against the fastest one with autograd and print this one beside it.
 """
 
+import abc
+
 import numpy as np
 
 try:
@@ -22,7 +24,7 @@ except ImportError:
 __all__ = ["AUTOGRAD", "FORMS", "by_hand_loop", "functional_loop", "module_loop"]
 
 
-class _Loop:
+class _Loop(abc.ABC):
     """A loop over the whole stream; each call goes on from the state and weights of the last.
 
     Parameters
@@ -43,13 +45,13 @@ class _Loop:
         self.losses = torch.zeros(len(self.xs))
         self.prepare()
 
+    @abc.abstractmethod
     def prepare(self):
         """Make everything that can be made once."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __call__(self):
         """Losses [T] of one pass over the stream."""
-        raise NotImplementedError
 
 
 class module_loop(_Loop):

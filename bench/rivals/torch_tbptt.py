@@ -4,6 +4,8 @@ The window's inputs are multiplied at once, and so is its readout.  Modules have
 one column; the second is kept at 0, but for the GRU's new gate, where both exist.
 """
 
+import abc
+
 try:
     import torch
     from torch.nn import functional
@@ -13,7 +15,7 @@ except ImportError:
 __all__ = ["FORMS"]
 
 
-class _Window:
+class _Window(abc.ABC):
     """One window after the other: forward, backward, Adam."""
 
     def __init__(self, problem):
@@ -38,15 +40,15 @@ class _Window:
             losses.append(each.detach().view(ys.shape).mean(1))
         return torch.cat(losses).numpy()
 
+    @abc.abstractmethod
     def prepare(self, weight):
         """Take the cell's weights; return what is to be learned."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def hidden(self, xs):
         """Hidden states [T, B, n] of a window; the last one is kept, without its history."""
-        raise NotImplementedError
 
-    def tidy(self):
+    def tidy(self):  # noqa: B027  most have nothing to take away
         """Take away gradients of weights that do not exist."""
 
 
@@ -101,7 +103,7 @@ class _Module(_Window):
         self.state = tuple(each.detach() for each in last) if self.kind == "LSTM" else last.detach()
         return states
 
-    def tidy(self):
+    def tidy(self):  # noqa: B027  most have nothing to take away
         if self.kind == "GRU":
             self.module.bias_hh_l0.grad[: 2 * self.n] = 0
 

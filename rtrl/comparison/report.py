@@ -97,7 +97,7 @@ def _count(count, noun):
 
 def _columns(result):
     """(heading, unit, row -> text) of every column."""
-    reference = "x " + result["configuration"]["reference"]
+    reference = "/" + result["configuration"]["reference"]
     return [
         ("estimator", "", lambda row: row["estimator"]),
         ("kind", "", lambda row: row["kind"]),
