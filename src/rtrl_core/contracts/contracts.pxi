@@ -22,6 +22,7 @@ cdef class Context:
     cdef readonly int threads
     cdef readonly int outputs        # of the readout, 0 without one
     cdef const real *error           # [lanes, outputs] d loss / d outputs while a readout is credited, otherwise NULL
+    cdef bint closing                # fresh estimators observe before anybody reads a gradient: what is credited may wait for it
     cdef uint64_t seed
     cdef int64_t *clock              # [1] time steps since the session began
     cdef Stage *stages               # [depth]

@@ -7,6 +7,7 @@
 # c1, c2 are independent fair signs, so the cross terms vanish in the mean; the scales minimise their
 # variance.  Time 2 k r n^3 a step, lane and stage; memory m + k r n^2.  The factor of A is kept apart
 # ("lazy") and folded into the next product, and D touches k r n entries: no pass over A but the product.
+# Where that follows at once, it meets each panel of A with delta too, while the panel is in the first cache.
 #
 # `average` such pairs with signs of their own (pair i has signs 2i and 2i + 1) give the mean of what each
 # gives, for as many times the time and memory.  They share H.
@@ -22,7 +23,9 @@ cdef class KFRTRL(Estimator):
     cdef real *room                  # [threads, kn, PANEL]
     cdef real *h_hat                 # [threads, m]
     cdef real *signs                 # [threads, average, 2]
-    cdef real *y                     # [lanes, average, PANEL * panels]: delta A
+    cdef real **y                    # [depth][lanes, average, PANEL * panels]: delta A ...
+    cdef real **met                  # [depth][lanes, average, m]: ... and u as it was then
+    cdef const real *owed            # [lanes, kn] delta that waits for the next product, or NULL
     cdef double *squares             # [threads, panels]
     cdef long panels
 
@@ -40,21 +43,26 @@ cdef class KFRTRL(Estimator):
         if self.u is NULL:
             self.u = <real **>calloc(net.depth, sizeof(real *))
             self.A = <real **>calloc(net.depth, sizeof(real *))
+            self.y = <real **>calloc(net.depth, sizeof(real *))
+            self.met = <real **>calloc(net.depth, sizeof(real *))
         self.panels = panels_of(net.stages[0].rows)
         for l in range(net.depth):
             self.u[l] = arena.reals(f"u{l}", "influence", pairs * net.stages[l].m)
             self.A[l] = arena.reals(f"A{l}", "influence", pairs * kn * PANEL * self.panels)
+            self.y[l] = arena.reals(f"y{l}", "workspace", pairs * PANEL * self.panels)
+            self.met[l] = arena.reals(f"met{l}", "workspace", pairs * net.stages[l].m if self.fresh else 0)
         self.lazy = arena.doubles("lazy", "influence", pairs * net.depth)
         self.H = arena.reals("H", "workspace", threads * kn * net.n)
         self.room = arena.reals("room", "workspace", threads * kn * PANEL)
         self.h_hat = arena.reals("h_hat", "workspace", threads * net.stages[0].m)
         self.signs = arena.reals("signs", "workspace", threads * 2 * self.average)
-        self.y = arena.reals("y", "workspace", pairs * PANEL * self.panels)
         self.squares = arena.doubles("squares", "workspace", threads * self.panels)
 
     def __dealloc__(self):
         free(self.u)
         free(self.A)
+        free(self.y)
+        free(self.met)
 
     cdef inline real *factor_A(self, int l, long pair) noexcept nogil:
         return self.A[l] + pair * self.panels * self.net.k * self.net.n * PANEL
@@ -65,6 +73,7 @@ cdef class KFRTRL(Estimator):
         cdef int slot = team.rank if crew.size == 1 else 0, l, block
         cdef long n = self.net.n, kn = self.net.k * n, lane, pair
         cdef real *H = self.H + slot * kn * n
+        cdef bint owed = self.owed is not NULL
         # Backwards: the A that are multiplied last are still in the second cache when the next credit begins with them.
         for lane in range(share.last - 1, share.first - 1, -1):
             for l in range(self.net.depth):
@@ -75,13 +84,25 @@ cdef class KFRTRL(Estimator):
                 for block in range(self.net.depth):
                     for pair in range(self.average - 1, -1, -1):
                         self.advance(crew, team.rank, slot, lane, pair, l, block)
+        if owed:
+            team_barrier(team)
+            for l in range(self.net.depth):
+                self.credit_pairs(team, l, self.met[l])
+            if team.rank == 0:
+                self.owed = NULL
 
     cdef void advance(self, Team crew, int rank, int slot, long lane, long i, int l, int block) noexcept nogil:
         """A <- H A of one pair and block, and then its new factors."""
         cdef long kn = self.net.k * self.net.n, pair = lane * self.average + i, p
         cdef double *squares = self.squares + slot * self.panels
         cdef double lazy = self.lazy[block * self.net.lanes * self.average + pair]
+        cdef bint owed = self.owed is not NULL and l == 0
+        if owed and crew.rank == 0:
+            memcpy(self.met[block] + pair * self.net.stages[block].m, self.u[block] + pair * self.net.stages[block].m,
+                   self.net.stages[block].m * sizeof(real))
         for p in range(team_last(crew, self.panels) - 1, team_first(crew, self.panels) - 1, -1):
+            if owed:
+                self.pull_panels(self.owed + lane * kn, block, pair, p, 1)
             squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * kn * self.net.n, <real>lazy,
                                     self.factor_A(block, pair) + p * kn * PANEL, self.room + rank * kn * PANEL, -1)
         team_barrier(crew)
@@ -126,25 +147,35 @@ cdef class KFRTRL(Estimator):
                     panel_entry(A, stage.k * n, c * n + i, a * n + i)[0] += alpha * D[c * stage.rows + a * n + i]
 
     cdef void credit(self, Team team, const real *delta) noexcept nogil:
-        cdef long kn = self.net.k * self.net.n, width = self.panels * PANEL, pairs = self.net.lanes * self.average, p, pair, task
-        cdef long count, end
-        cdef Stage *stage
+        cdef long kn = self.net.k * self.net.n, pairs = self.net.lanes * self.average, task, end, count
         cdef int l
+        if self.fresh and self.net.closing and not self.probing:
+            if team.rank == 0:
+                self.owed = delta
+            return
         for l in range(self.net.depth):
-            stage = &self.net.stages[l]
             task, end = team_first(team, pairs * self.panels), team_last(team, pairs * self.panels)
-            memset(self.y + task * PANEL, 0, (end - task) * PANEL * sizeof(real))
             while task < end:
-                pair, p = task // self.panels, task % self.panels
-                count = min(self.panels - p, end - task)
-                panels_pull(kn, count, delta + pair // self.average * kn, self.factor_A(l, pair) + p * kn * PANEL, self.y + task * PANEL)
-                scale(count * PANEL, <real>(self.lazy[l * pairs + pair] / self.average), self.y + task * PANEL)
+                count = min(self.panels - task % self.panels, end - task)
+                self.pull_panels(delta + task // self.panels // self.average * kn, l, task // self.panels, task % self.panels, count)
                 task += count
             team_barrier(team)
-            outers(team_last(team, stage.rows) - team_first(team, stage.rows), stage.m, pairs,
-                   self.y + team_first(team, stage.rows), width, self.u[l], stage.m,
-                   self.gradient + stage.offset + team_first(team, stage.rows) * stage.ldw, stage.ldw)
+            self.credit_pairs(team, l, self.u[l])
             team_barrier(team)
+
+    cdef void pull_panels(self, const real *delta, int l, long pair, long p, long count) noexcept nogil:
+        """y = delta A / average of one pair and block, `count` panels from p on; delta is that of its lane."""
+        cdef real *y = self.y[l] + (pair * self.panels + p) * PANEL
+        memset(y, 0, count * PANEL * sizeof(real))
+        panels_pull(self.net.k * self.net.n, count, delta, self.factor_A(l, pair) + p * self.net.k * self.net.n * PANEL, y)
+        scale(count * PANEL, <real>(self.lazy[l * self.net.lanes * self.average + pair] / self.average), y)
+
+    cdef void credit_pairs(self, Team team, int l, const real *u) noexcept nogil:
+        """gradient += sum over pairs of y (x) u, [lanes, average, m]."""
+        cdef const Stage *stage = &self.net.stages[l]
+        cdef long first = team_first(team, stage.rows), last = team_last(team, stage.rows)
+        outers(last - first, stage.m, self.net.lanes * self.average, self.y[l] + first, self.panels * PANEL, u, stage.m,
+               self.gradient + stage.offset + first * stage.ldw, stage.ldw)
 
     cdef void clear_pair(self, int l, long pair) noexcept nogil:
         memset(self.u[l] + pair * self.net.stages[l].m, 0, self.net.stages[l].m * sizeof(real))

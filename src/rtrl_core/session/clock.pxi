@@ -45,6 +45,7 @@ cdef class Clock(Gradients):
         if team.rank == 0:
             self.report(&self.live, job, t)
             self.net.error = self.error
+            self.net.closing = self.estimator.next is None and (self.optimizer is None or not self.optimizer.absorbs)
         self.credit_delta(team)
         self.credit_readout(team, self.error)
         if self.optimizer is not None and self.optimizer.absorbs:
@@ -52,7 +53,7 @@ cdef class Clock(Gradients):
         due = (self.counters[CLOCK] + 1) % self.update_every == 0 and self.optimizer is not None
         team_barrier(team)
         if team.rank == 0:
-            self.net.error = NULL
+            self.net.error, self.net.closing = NULL, False
         if due:
             settle_all(self.estimator, team)
             if self.estimator.next is not None:
