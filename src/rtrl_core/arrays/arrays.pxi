@@ -13,7 +13,6 @@ cdef extern from "products.h" nogil:
                        long next)
     double panel_scaled(long rows, real factor, const real *panel, real *out)
     void panel_product_ahead(long rows, long inner, const real *H, long ldh, const real *panel, real *out, const real *next)
-    void panel_pull(long rows, const real *delta, const real *panel, real *y)
     void panels_pull(long rows, long panels, const real *delta, const real *panel, real *y)
 
 cdef extern from "carry.h" nogil:

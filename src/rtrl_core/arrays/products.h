@@ -5,8 +5,7 @@
  *   mixes           Y[i, q]    = sum_k   M[i, k] X[k, q]        combinations of a few long rows
  *   panel_product   out[i, c] (+)= sum_k H[i, k] in[k, c]       H A, one panel of A
  *   panel_scaled    out = factor in, and |in|^2
- *   panel_pull      y[c]      += sum_i   delta[i] in[i, c]      delta A, one panel of A
- *   panels_pull                                                 delta A, several panels of A
+ *   panels_pull     y[c]      += sum_i   delta[i] in[i, c]      delta A, some panels of A
  *
  * Matrices are row-major with any row stride and any alignment; panels are [rows, PANEL] on cache
  * lines.  Cost: 2 rows cols lanes flops (panels: 2 rows inner PANEL), no memory of their own.
@@ -112,37 +111,44 @@ RTRL_INLINE void mixes(long rows, long inner, long cols, const real *M, long ldm
     product(1, rows, inner, cols, (Left){M, ldm, 1}, X, ldx, Y, ldy);
 }
 
-RTRL_INLINE void panel_pull(long rows, const real *delta, const real *in, real *y) {
-    product(0, 1, rows, PANEL, (Left){delta, 0, 1}, in, PANEL, y, PANEL);
-}
-
-/* Panels that lie one after the other are read side by side: four streams get twice as much out of a last cache as one. */
+/* Panels that lie one after the other are read side by side: four streams get twice as much out of a last cache as one.
+ * Even and odd rows have a sum each, so that one panel alone does not wait for its additions. */
 RTRL_FLATTEN void panels_tile(const long panels, long rows, const real *delta, const real *in, real *y) {
     const long vecs = PANEL / VEC, size = rows * PANEL;
-    Vec sum[4 * (PANEL / VEC)];
-    EACH(s, panels * vecs) sum[s] = vec_load(y + s * VEC);
-    for (long i = 0; i < rows; i++) {
-        const Vec a = vec_of(delta[i]);
-        EACH(p, panels) EACH(v, vecs)
-            sum[p * vecs + v] = vec_fma(a, vec_load(in + p * size + i * PANEL + v * VEC), sum[p * vecs + v]);
+    Vec even[4 * (PANEL / VEC)], odd[4 * (PANEL / VEC)];
+    long i = 0;
+    EACH(s, panels * vecs) even[s] = vec_load(y + s * VEC), odd[s] = (Vec){0};
+#define ROW(sum, row)                                                                         \
+    EACH(p, panels) EACH(v, vecs) sum[p * vecs + v] =                                         \
+        vec_fma(vec_of(delta[row]), vec_load(in + p * size + (row) * PANEL + v * VEC), sum[p * vecs + v]);
+    for (; i + 2 <= rows; i += 2) {
+        ROW(even, i)
+        ROW(odd, i + 1)
     }
-    EACH(s, panels * vecs) vec_store(y + s * VEC, sum[s]);
+    if (i < rows) ROW(even, i)
+#undef ROW
+    EACH(s, panels * vecs) vec_store(y + s * VEC, even[s] + odd[s]);
 }
 
 RTRL_INLINE void panels_pull(long rows, long panels, const real *delta, const real *in, real *y) {
     long p = 0;
-    for (; REGISTERS > 4 * PANEL / VEC && p + 4 <= panels; p += 4) panels_tile(4, rows, delta, in + p * rows * PANEL, y + p * PANEL);
-    for (; REGISTERS > 2 * PANEL / VEC && p + 2 <= panels; p += 2) panels_tile(2, rows, delta, in + p * rows * PANEL, y + p * PANEL);
-    for (; p < panels; p++) panel_pull(rows, delta, in + p * rows * PANEL, y + p * PANEL);
+#define PANELS(count)                                                                         \
+    for (; (count == 1 || REGISTERS > 2 * count * PANEL / VEC) && p + count <= panels; p += count) \
+        panels_tile(count, rows, delta, in + p * rows * PANEL, y + p * PANEL);
+    PANELS(4)
+    PANELS(2)
+    PANELS(1)
+#undef PANELS
 }
 
 /* One panel of H A.  While it is multiplied, the one that is wanted next comes from memory: it begins `next` rows further
  * on, or back (where nothing may be: it is not read). */
 RTRL_INLINE void panel_product(long rows, long inner, const real *H, long ldh, const real *in, real *out, int accumulate,
                                long next) {
+    const int two_fit = rows * PANEL * (long)sizeof(real) <= 1 << 14; /* besides H and the result, in the first cache */
     for (long i = 0; i < rows; i += TILE_ROWS) {
         const long count = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
-        for (long j = i; j < i + count; j++) soon_needed(in + (next + j) * PANEL, PANEL);
+        for (long j = i; j < i + count; j++) soon_needed(in + (next + j) * PANEL, PANEL, two_fit);
         product(!accumulate, count, inner, PANEL, (Left){H + i * ldh, ldh, 1}, in, PANEL, out + i * PANEL, PANEL);
     }
 }

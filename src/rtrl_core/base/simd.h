@@ -77,12 +77,15 @@ RTRL_INLINE real reciprocal(real x) {
 #endif
 }
 
-/* Asks the memory for `count` numbers that will be read a little later; reads nothing itself. */
-RTRL_INLINE void soon_needed(const real *p, long count) {
+/* Asks the memory for `count` numbers that will be read a little later, into the first cache if they are wanted `at_once`;
+ * reads nothing itself. */
+RTRL_INLINE void soon_needed(const real *p, long count, int at_once) {
 #if defined(__GNUC__)
-    for (long i = 0; i < count; i += RTRL_ALIGN / (long)sizeof(real)) __builtin_prefetch(p + i, 0, 2);
+    const long line = RTRL_ALIGN / (long)sizeof(real);
+    for (long i = 0; i < count && at_once; i += line) __builtin_prefetch(p + i, 0, 3);
+    for (long i = 0; i < count && !at_once; i += line) __builtin_prefetch(p + i, 0, 2);
 #else
-    (void)p, (void)count;
+    (void)p, (void)count, (void)at_once;
 #endif
 }
 

@@ -157,7 +157,7 @@ cdef class ReversedKFRTRL(Estimator):
                 lane, p = task // panels, task % panels
                 y = self.y + lane * width + p * PANEL
                 memset(y, 0, PANEL * sizeof(real))
-                panel_pull(kn, delta + lane * kn, self.factor_B(l, lane) + p * kn * PANEL, y)
+                panels_pull(kn, 1, delta + lane * kn, self.factor_B(l, lane) + p * kn * PANEL, y)
                 scale(PANEL, <real>self.lazy[l * self.net.lanes + lane], y)
             team_barrier(team)
             outers(team_last(team, stage.rows) - team_first(team, stage.rows), stage.m, self.net.lanes,

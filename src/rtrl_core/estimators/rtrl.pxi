@@ -109,7 +109,7 @@ cdef class RTRL(Estimator):
             for p in range(team_first(team, panels), team_last(team, panels)):
                 memset(y, 0, PANEL * sizeof(real))
                 for lane in range(self.net.lanes):
-                    panel_pull(kn, delta + lane * kn, self.block(l, lane) + p * kn * PANEL, y)
+                    panels_pull(kn, 1, delta + lane * kn, self.block(l, lane) + p * kn * PANEL, y)
                 row, q = p * PANEL // stage.m, p * PANEL % stage.m
                 for j in range(min(PANEL, stage.rows * stage.m - p * PANEL)):
                     gradient[row * stage.ldw + q] += y[j]
