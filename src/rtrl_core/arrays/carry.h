@@ -18,6 +18,8 @@
 
 #define CARRY_BLOCK 16
 #define CARRY_VECS (CARRY_BLOCK / VEC)
+/* w comes from far away and is asked for so many numbers ahead, or some rows: half as many or twice as many are slower. */
+#define CARRY_AHEAD 1280
 /* As many lanes at once as the registers hold; each has at least three factors and a sum. */
 #define CARRY_LANES (REGISTERS <= 16 ? 1 : 4)
 
@@ -78,6 +80,7 @@ RTRL_FLATTEN void carry_row(const long lanes, const long k, long cols, const Car
         const long i = first + v * VEC;
         vec_store(g + i, carry_vector(lanes, k, 1, at, i, T, d, e, vec_load(g + i), now));
         EACH(b, lanes) EACH(c, k) {
+            if (v == 0) soon_needed(W(i + CARRY_AHEAD), 1, 0);
             vec_store(W(i), now[b * k + c]);
             COUNT(now[b * k + c]);
         }

@@ -2,6 +2,7 @@
  *
  *   pulls           X[b, q]   += sum_row Y[b, row] W[row, q]    delta W
  *   outers          G[row, q] += sum_b   Y[b, row] X[b, q]      rank-one gradients, summed over lanes
+ *   scaled_rows     H[i, q]    = sum_a   d[a, i] W[a, i, q]     H without its diagonal
  *   mixes           Y[i, q]    = sum_k   M[i, k] X[k, q]        combinations of a few long rows
  *   panel_product   out[i, c] (+)= sum_k H[i, k] in[k, c]       H A, one panel of A
  *   panel_scaled    out = factor in, and |in|^2
@@ -105,6 +106,45 @@ RTRL_INLINE void outers(long rows, long cols, long lanes, const real *Y, long ld
         }
         product(0, rows - i, inner, cols, (Left){y + i, 1, ldy}, x, ldx, G + i * ldg, ldg);
     }
+}
+
+/* One more map or several, a constant number of them, to rows of H. */
+RTRL_FLATTEN void add_maps_to_rows(const long maps, int fresh, long rows, long cols, const real *d, long step, const real *W,
+                                   long ldw, real *H) {
+    for (long i = 0; i < rows; i++, d++, W += ldw, H += cols) {
+        Vec by[4];
+        EACH(a, maps) by[a] = vec_of(d[a * step]);
+#define SUM(q)                                                                                \
+    Vec sum = fresh ? (Vec){0} : vec_load(H + (q));                                           \
+    EACH(a, maps) sum = vec_fma(by[a], vec_load(W + a * step * ldw + (q)), sum);
+        const long ragged = cols % VEC;
+        Vec end = {0};
+        if (ragged && cols > VEC) { /* moved back over its neighbour, from the old numbers */
+            SUM(cols - VEC)
+            end = sum;
+        }
+        long q = 0;
+        for (; q + VEC <= cols; q += VEC) {
+            SUM(q)
+            vec_store(H + q, sum);
+        }
+        if (ragged && cols > VEC) vec_store(H + cols - VEC, end);
+        for (; q < cols && cols < VEC; q++)
+            for (long a = 0; a < maps; a++)
+                H[q] = RTRL_FMA(d[a * step], W[a * step * ldw + q], fresh && a == 0 ? 0 : H[q]);
+#undef SUM
+    }
+}
+
+RTRL_INLINE void scaled_rows(long rows, long cols, long maps, const real *d, long step, const real *W, long ldw, real *H) {
+    long a = 0;
+#define MAPS(count)                                                                           \
+    for (; a + count <= maps; a += count)                                                     \
+        add_maps_to_rows(count, a == 0, rows, cols, d + a * step, step, W + a * step * ldw, ldw, H);
+    MAPS(4)
+    MAPS(2)
+    MAPS(1)
+#undef MAPS
 }
 
 RTRL_INLINE void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy) {

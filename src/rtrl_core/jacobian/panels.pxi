@@ -12,29 +12,13 @@ cdef inline long panels_of(long columns) noexcept nogil:
 
 cdef inline void form_jacobian(const Stage *stage, const Record *record, long lane, real *H, long first, long last) noexcept nogil:
     """H[c, i, :] = E[c,0,i] e_i + sum_a D[c,a,i] W_h[a,i,:] for units i in [first, last); H is [k, n, n]."""
-    cdef long n = stage.n, a, c, i, j
-    cdef const real *D = record.D + lane * stage.k * stage.rows
+    cdef long n = stage.n, c, i
     cdef const real *E = record.E + lane * stage.k * stage.k * n
-    cdef const real *W
-    cdef const real *V
-    cdef real *row
-    cdef real alpha, beta
     for c in range(stage.k):
+        scaled_rows(last - first, n, stage.r, record.D + (lane * stage.k + c) * stage.rows + first, n,
+                    stage.W + first * stage.ldw, stage.ldw, H + (c * n + first) * n)
         for i in range(first, last):
-            row = H + (c * n + i) * n
-            alpha = D[c * stage.rows + i]
-            W = stage.W + i * stage.ldw
-            if stage.r == 1:
-                for j in range(n):
-                    row[j] = alpha * W[j]
-            else:
-                beta = D[c * stage.rows + n + i]
-                V = stage.W + (n + i) * stage.ldw
-                for j in range(n):
-                    row[j] = alpha * W[j] + beta * V[j]
-            for a in range(2, stage.r):
-                axpy(n, D[c * stage.rows + a * n + i], stage.W + (a * n + i) * stage.ldw, row)
-            row[i] += E[c * stage.k * n + i]
+            H[(c * n + i) * n + i] += E[c * stage.k * n + i]
 
 
 cdef inline double push_panel(const Stage *stage, const Record *record, long lane, const real *H, real factor, real *panel,
