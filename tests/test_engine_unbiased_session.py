@@ -140,3 +140,25 @@ def test_shadow(estimator, readout):
     assert_same_bits(alone.gradient(), watched.gradient())
     expected = {name: value for name, value in own.gradient().items() if name != "readout.weight"}
     assert_same_bits(shadow.gradient(), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("cell", [rtrl.LSTM(17), rtrl.RHN(18, 2)], ids=repr)
+def test_credit_that_waits(cell, threads):
+    """KF-RTRL credits A inside the product that ends the step, or at once where a shadow is compared first: the same bits."""
+
+    def ran(shadow):
+        made = session(
+            cell,
+            rtrl.KFRTRL(block=1, average=2),
+            rtrl.Adam(0.01),
+            dtype="float32",
+            batch_size=2,
+            threads=threads,
+            update_every=2,
+            shadow=shadow,
+        )
+        made.run(*stream(9, 2), reset_mask(9, 2))
+        return made.network.parameters()
+
+    assert_same_bits(ran(None), ran(rtrl.Immediate()))
