@@ -32,18 +32,23 @@ typedef struct {
 } Left;
 
 /* C[rows, width] (+)= A[rows, inner] B[inner, width], constant rows and vecs, (vecs - 1) VEC < width
- * <= vecs VEC.  A ragged width moves the last vector back over its neighbour: the same bits twice. */
+ * <= vecs VEC.  A ragged width moves the last vector back over its neighbour: the same bits twice.
+ * Three rows of A share a pointer, as many as addresses of one base and one index reach: with one each there are not
+ * enough registers, and what comes from elsewhere takes the place of a multiplication. */
 RTRL_FLATTEN void product_tile(const long rows, const long vecs, int fresh, long width, long inner, Left A,
                                const real *B, long ldb, real *C, long ldc) {
     Vec sum[REGISTERS], b[REGISTERS];
+    const real *a[REGISTERS];
 #define AT(v) ((v) + 1 < vecs ? (v)*VEC : width - VEC)
     EACH(i, rows) EACH(v, vecs) sum[i * vecs + v] = fresh ? (Vec){0} : vec_load(C + i * ldc + AT(v));
-    for (long k = 0; k < inner; k++) {
-        EACH(v, vecs) b[v] = vec_load(B + k * ldb + AT(v));
+    EACH(i, (rows + 2) / 3) a[i] = A.a + 3 * i * A.row;
+    for (long k = 0; k < inner; k++, B += ldb) {
+        EACH(v, vecs) b[v] = vec_load(B + AT(v));
         EACH(i, rows) {
-            const Vec a = vec_of(A.a[i * A.row + k * A.step]);
-            EACH(v, vecs) sum[i * vecs + v] = vec_fma(a, b[v], sum[i * vecs + v]);
+            const Vec one = vec_of(a[i / 3][i % 3 * A.row]);
+            EACH(v, vecs) sum[i * vecs + v] = vec_fma(one, b[v], sum[i * vecs + v]);
         }
+        EACH(i, (rows + 2) / 3) a[i] += A.step;
     }
     EACH(i, rows) EACH(v, vecs) vec_store(C + i * ldc + AT(v), sum[i * vecs + v]);
 #undef AT
