@@ -127,10 +127,13 @@ cdef inline void seed_pull(const Stage *stage, const Record *record, long lane, 
 
 cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real *out, long first, long last) noexcept nogil:
     """out[b, first:last] += (W_h' y_b)[first:last]: the other half, shared weights times many lanes.
-    A few rows of W at a time, which come from further away in their order and stay in the first cache for all lanes."""
-    cdef long row = 0, count
+    A few rows of W at a time, which are asked for in their order, while tiles go down their columns, and stay in the first
+    cache for all lanes."""
+    cdef long row = 0, count, i
     while row < stage.rows:
         count = min(32, stage.rows - row)
+        for i in range(count):
+            fetch(last - first, stage.W + (row + i) * stage.ldw + first)
         pulls(count, last - first, lanes, stage.W + row * stage.ldw + first, stage.ldw, y + row, stage.rows, out + first,
               stage.k * stage.n)
         row += count
