@@ -31,7 +31,8 @@ cdef extern from "carry.h" nogil:
     void carry(long k, long rows, long cols, long lanes, const Carry *all, real *g, long ldg, double *squares, long ldsquares)
 
 cdef extern from "blocks.h" nogil:
-    void row_panels(long maps, long cols, const real *coefs, const real *W, long ldw, long ahead, real *out, long panel)
+    void row_panels(long maps, long cols, const real *coefs, const real *W, long ldw, const long *at, long ahead, real *out,
+                    long panel)
     void add_terms(long rows, long run, real factor, const real *room, long terms, long parts, const real *P, long step,
                    long part, long ldp, const real *d, real *out)
 

@@ -1,6 +1,6 @@
 /* Floor 1: passes over panels at the ends of blocks of time steps.
  *
- *   row_panels   out[q / PANEL][q % PANEL] = sum_a  coefs[a] W[a, q]                  one row of H, as panels
+ *   row_panels   out[q / PANEL][q % PANEL] = sum_a  coefs[a] W[at[a], q]               one row of H, as panels
  *   add_terms    out[i, c] = factor room[i, c] + sum_s P[s, i, c] d[s, c]             kappa P_0 A and every P_t D_t, at once
  *
  * Both read and write every number once; a row of a panel stays in registers.
@@ -12,25 +12,32 @@
 
 #include "simd.h"
 
-/* W[maps, cols] has rows `ldw` apart; panels of the result are `panel` numbers apart.  What lies `ahead` is fetched for a
- * later call: W comes from far away, one row of every map in turn, which the processor does not foresee. */
-RTRL_INLINE void row_panels(long maps, long cols, const real *coefs, const real *W, long ldw, long ahead,
-                            real *out, long panel) {
+/* Row at[a] of W, with rows `ldw` apart, is that of map a; panels of the result are `panel` numbers apart.  What lies `ahead`
+ * is fetched for a later call: W comes from far away, one row of every map in turn, which the processor does not foresee. */
+RTRL_FLATTEN void row_panels_of(const long maps, long cols, const real *coefs, const real *W, long ldw, const long *at, long ahead,
+                                real *out, long panel) {
     for (; cols > 0; cols -= PANEL, W += PANEL, out += panel) {
         const long run = cols < PANEL ? cols : PANEL;
         long q = 0;
         for (; q + VEC <= run; q += VEC) {
-            for (long a = 0; a < maps; a++) RTRL_PREFETCH(W + a * ldw + q + ahead);
-            Vec sum = vec_of(coefs[0]) * vec_load(W + q);
-            for (long a = 1; a < maps; a++) sum = vec_fma(vec_of(coefs[a]), vec_load(W + a * ldw + q), sum);
+            for (long a = 0; a < maps; a++) RTRL_PREFETCH(W + at[a] * ldw + q + ahead);
+            Vec sum = vec_of(coefs[0]) * vec_load(W + at[0] * ldw + q);
+            for (long a = 1; a < maps; a++) sum = vec_fma(vec_of(coefs[a]), vec_load(W + at[a] * ldw + q), sum);
             vec_store(out + q, sum);
         }
         for (; q < run; q++) {
-            real sum = coefs[0] * W[q];
-            for (long a = 1; a < maps; a++) sum = RTRL_FMA(coefs[a], W[a * ldw + q], sum);
+            real sum = coefs[0] * W[at[0] * ldw + q];
+            for (long a = 1; a < maps; a++) sum = RTRL_FMA(coefs[a], W[at[a] * ldw + q], sum);
             out[q] = sum;
         }
     }
+}
+
+RTRL_INLINE void row_panels(long maps, long cols, const real *coefs, const real *W, long ldw, const long *at, long ahead, real *out,
+                            long panel) {
+    if (maps == 2) row_panels_of(2, cols, coefs, W, ldw, at, ahead, out, panel);
+    else if (maps == 3) row_panels_of(3, cols, coefs, W, ldw, at, ahead, out, panel);
+    else row_panels_of(maps, cols, coefs, W, ldw, at, ahead, out, panel);
 }
 
 #if defined(__GNUC__)

@@ -14,22 +14,32 @@ cdef inline long suffix_row(long kn) noexcept nogil:
 
 cdef inline void form_panels(const Stage *stage, const Record *record, long lane, real *H, real *coefs, long first, long last) noexcept nogil:
     """The rows of H that belong to units [first, last), its recurrent columns as panels; coefs [r] is room."""
-    cdef long n = stage.n, kn = stage.k * n, a, c, i
+    cdef long n = stage.n, kn = stage.k * n, maps = 0, a, c, i
     cdef const real *D = record.D + lane * stage.k * stage.rows
     cdef const real *E = record.E + lane * stage.k * stage.k * n
-    for c in range(stage.k):
-        for i in range(first, last):
-            for a in range(stage.r):
-                coefs[a] = D[c * stage.rows + a * n + i]
-            row_panels(stage.r, n, coefs, stage.W + i * stage.ldw, n * stage.ldw, 8 * stage.ldw, H + (c * n + i) * PANEL,
-                       kn * PANEL)
+    cdef long at[32]
+    at[0] = 0
+    for a in range(stage.r):
+        if hears(stage, a):
+            at[maps] = a * n
+            maps += 1
+    for i in range(first, last):
+        for c in range(stage.k):
+            for a in range(max(maps, 1)):
+                coefs[a] = D[c * stage.rows + at[a] + i]
+            row_panels(max(maps, 1), n, coefs, stage.W + i * stage.ldw, stage.ldw, at, 8 * stage.ldw, H + (c * n + i) * PANEL, kn * PANEL)
             panel_entry(H, kn, c * n + i, i)[0] += E[c * stage.k * n + i]
 
 
 cdef inline void product_of_parts(const Stage *stage, long rows, long cols, const real *P, const real *X, long ldx, real *out, long ldo) noexcept nogil:
     """out[rows, cols] = P X for a panel X [kn, cols], a state component at a time, so that a part of X stays in the first cache."""
+    mixes(rows, stage.n, cols, P, suffix_row(stage.k * stage.n), X, ldx, out, ldo)
+    add_later_parts(stage, rows, cols, P, X, ldx, out, ldo)
+
+
+cdef inline void add_later_parts(const Stage *stage, long rows, long cols, const real *P, const real *X, long ldx, real *out, long ldo) noexcept nogil:
+    """What state components from 1 on give to it."""
     cdef long n = stage.n, c, ldp = suffix_row(stage.k * n)
-    mixes(rows, n, cols, P, ldp, X, ldx, out, ldo)
     for c in range(1, stage.k):
         pulls(n, cols, rows, X + c * n * ldx, ldx, P + c * n, ldp, out, ldo)
 

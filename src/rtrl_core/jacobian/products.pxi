@@ -65,7 +65,8 @@ cdef inline void push(const Stage *stage, const Record *record, long lane, long 
     for a in range(stage.r):
         for b in range(count):
             memset(z + b * ldz + a * n + first, 0, (last - first) * sizeof(real))
-        few_dots(last - first, n, count, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, kn, z + a * n + first, ldz)
+        if hears(stage, a):
+            few_dots(last - first, n, count, stage.W + (a * n + first) * stage.ldw, stage.ldw, v, kn, z + a * n + first, ldz)
     for b in range(count):
         finish_push(stage, record, lane + b // each, v + b * kn, z + b * ldz, out + b * kn, first, last)
 
@@ -131,11 +132,12 @@ cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real
     cache for all lanes."""
     cdef long row = 0, count, i
     while row < stage.rows:
-        count = min(32, stage.rows - row)
-        for i in range(count):
+        count = min(32, stage.rows - row if stage.deaf == 0 else stage.n - row % stage.n)
+        for i in range(count if hears(stage, row // stage.n) else 0):
             fetch(last - first, stage.W + (row + i) * stage.ldw + first)
-        pulls(count, last - first, lanes, stage.W + row * stage.ldw + first, stage.ldw, y + row, stage.rows, out + first,
-              stage.k * stage.n)
+        if hears(stage, row // stage.n):
+            pulls(count, last - first, lanes, stage.W + row * stage.ldw + first, stage.ldw, y + row, stage.rows, out + first,
+                  stage.k * stage.n)
         row += count
 
 

@@ -19,6 +19,7 @@ cdef struct Stage:
     long offset          # where W begins in the flat array of all parameters
     const real *W        # [rows, ldw]
     const real *mask     # [rows, ldw] 0 where W has no weight, or NULL where it has all
+    int deaf             # bit a: map a has no recurrent weights, and H nothing of it
 
 
 cdef struct Record:
@@ -27,6 +28,24 @@ cdef struct Record:
     int32_t *ids         # [lanes] one-hot input, -1 where the input is dense
     real *D              # [lanes, k, rows]
     real *E              # [lanes, k, k, n]
+
+
+cdef inline bint hears(const Stage *stage, long a) noexcept nogil:
+    """Has map a recurrent weights?"""
+    return not stage.deaf >> a & 1
+
+
+cdef int deaf_maps(const Stage *stage) noexcept nogil:
+    """`deaf` of a stage, from its mask."""
+    cdef int deaf = 0
+    cdef long row, q
+    for row in range(stage.rows if stage.mask is not NULL else 0):
+        deaf |= 1 << row // stage.n
+    for row in range(stage.rows if stage.mask is not NULL else 0):
+        for q in range(stage.n):
+            if stage.mask[row * stage.ldw + q] != 0:
+                deaf &= ~(1 << row // stage.n)
+    return deaf
 
 
 cdef Record record_layout(Arena arena, str name, str kind, Stage *stage, double lanes):

@@ -48,6 +48,7 @@ cdef class Assembly(Clock):
             stage.ldw, stage.ldg, stage.offset, stage.W = ldw, ldw, offset, self.weights + <long>offset
             if self.mask is not NULL:
                 stage.mask = self.mask + <long>offset
+                stage.deaf = deaf_maps(stage)
 
     cdef introduce(self, Optimizer optimizer):
         """Tell the optimizer which matrices the flat array holds."""
