@@ -171,7 +171,7 @@ cdef class BlockKFRTRL(Estimator):
 
     cdef void close(self, Team crew, long group, int thread, long lane) noexcept nogil:
         """The end of a block for one lane: A panel by panel, and then kappa."""
-        cdef long kn = self.net.k * self.net.n, each = self.panels * self.average, task, pair, p
+        cdef long each = self.panels * self.average, task, pair, p
         cdef double *squares = self.squares + group * self.net.depth * each
         cdef int l
         self.span.suffixes(crew, group, thread, lane)
@@ -179,11 +179,18 @@ cdef class BlockKFRTRL(Estimator):
             l, pair = <int>(task // each), lane * self.average + task % each // self.panels
             p = panel_in_order(&self.net.stages[0], task % self.panels)
             squares[task - task % self.panels + p] = self.span.carry_panel(
-                group, thread, lane, l, p, self.weights(l, pair), self.factor_A(l, pair) + p * kn * PANEL)
+                group, thread, lane, l, p, self.weights(l, pair), self.panel_of(lane, task),
+                self.panel_of(lane, min(task + 1, self.net.depth * each - 1)))
         team_barrier(crew)
         for task in range(self.net.depth * self.average if crew.rank == 0 else 0):
             self.settle_pair(lane, lane * self.average + task % self.average, <int>(task // self.average), squares + task * self.panels)
         team_barrier(crew)
+
+    cdef inline real *panel_of(self, long lane, long task) noexcept nogil:
+        """The panel of A that is the task-th to be carried in one lane."""
+        cdef long each = self.panels * self.average, pair = lane * self.average + task % each // self.panels
+        return (self.factor_A(<int>(task // each), pair)
+                + panel_in_order(&self.net.stages[0], task % self.panels) * self.net.k * self.net.n * PANEL)
 
     cdef void settle_pair(self, long lane, long pair, int l, const double *squares) noexcept nogil:
         """A new block begins for one pair: its A under the guard, and nothing beside it."""

@@ -86,8 +86,10 @@ cdef class Span:
                             unit_first(crew, kn), unit_last(crew, kn))
                 team_barrier(crew)
 
-    cdef double carry_panel(self, long group, int thread, long lane, int l, long p, const double *kappa, real *A) noexcept nogil:
-        """Panel p of A of stage l at the end of the block, in place; returns the sum of its squares."""
+    cdef double carry_panel(self, long group, int thread, long lane, int l, long p, const double *kappa, real *A,
+                            const real *next) noexcept nogil:
+        """Panel p of A of stage l at the end of the block, in place; returns the sum of its squares.  The panel after it is
+        asked for meanwhile."""
         cdef const Stage *stage = &self.stages[l]
         cdef long n = stage.n, kn = stage.k * n, size = kn * suffix_row(kn), start = self.start[lane], t, c, i, q, run
         cdef long column = p * PANEL, end = min(column + PANEL, stage.rows)
@@ -97,7 +99,8 @@ cdef class Span:
         cdef real *slopes = self.slopes + thread * self.length * stage.k * PANEL
         cdef Record record
         if kappa[0] != 0:
-            product_of_parts(stage, kn, PANEL, P, A, PANEL, room, PANEL)
+            panel_product_ahead(kn, n, P, suffix_row(kn), A, room, next)
+            add_later_parts(stage, kn, PANEL, P, A, PANEL, room, PANEL)
         while column < end:
             i, q = column % n, column % PANEL
             run = min(n - i, end - column)
