@@ -57,7 +57,7 @@ cdef inline bint tape_holds(const Tape *tape, long t) noexcept nogil:
     for l in range(tape.depth):
         stage = tape_stage(tape, t, l)
         for row in range(stage.rows):
-            if memcmp(stage.W + row * stage.ldw, tape.stages[l].W + row * tape.stages[l].ldw, stage.n * sizeof(real)) != 0:
+            if hears(&stage, row // stage.n) and memcmp(stage.W + row * stage.ldw, tape.stages[l].W + row * tape.stages[l].ldw, stage.n * sizeof(real)) != 0:
                 return False
     return True
 
@@ -77,7 +77,8 @@ cdef inline void tape_keep(Team team, const Tape *tape, long t, const Record *re
         record_copy(stage, &records[l], &record, team_first(team, tape.lanes), team_last(team, tape.lanes))
         W = <real *>tape_stage(tape, t, l).W
         for row in range(team_first(team, stage.rows), team_last(team, stage.rows) if tape.version[t] == t else 0):
-            memcpy(W + row * tape_stride(stage), stage.W + row * stage.ldw, stage.n * sizeof(real))
+            if hears(stage, row // stage.n):
+                memcpy(W + row * tape_stride(stage), stage.W + row * stage.ldw, stage.n * sizeof(real))
 
 
 cdef struct Sweep:
