@@ -4,6 +4,7 @@ cdef extern from "dots.h" nogil:
     const long LANES_BLOCK_FROM
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
     void few_dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
+    void panel_dots(long rows, long panels, const real *A, long apart, const real *x, real *z)
 
 cdef extern from "products.h" nogil:
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)

@@ -1,6 +1,7 @@
 /* Floor 1: the product of two matrices that are both contiguous along the sum.
  *
  *   dots            Z[b, row] += sum_q   W[row, q] X[b, q]      z = W h_hat, for every lane
+ *   panel_dots      z[row]    += sum_p,q A[p, row, q] x[p, q]   A w, all panels of A
  *
  * A whole block of LANE_BLOCK lanes is transposed, so that its lanes lie side by side in a vector: a tile holds
  * one vector of results for each of its rows, W is broadcast.  Fewer lanes keep one vector of partial sums
@@ -116,6 +117,40 @@ RTRL_INLINE void few_dots(long rows, long cols, long lanes, const real *W, long 
     }
     for (long b = 0; i < rows; i++, b = 0) TILES(1, 1)
 #undef TILES
+}
+
+/* ---- one vector, panels -------------------------------------------------------------------- */
+
+#define PANEL_ROWS (VEC < 8 ? VEC : 8)
+
+/* Z[rows] += A x of some panels, constant rows <= PANEL_ROWS and panels: one fold for all of them. */
+RTRL_FLATTEN void panel_dots_tile(const long rows, const long panels, const real *A, long apart, const real *x, real *z) {
+    Vec sum[8];
+    EACH(i, rows) sum[i] = (Vec){0};
+    EACH(p, panels) EACH(v, PANEL / VEC) {
+        const Vec one = vec_load(x + p * PANEL + v * VEC);
+        EACH(i, rows) sum[i] = vec_fma(vec_load(A + p * apart + i * PANEL + v * VEC), one, sum[i]);
+    }
+    real total[VEC_LENGTH];
+    const Vec folded = totals(rows, sum);
+    memcpy(total, &folded, sizeof folded);
+    EACH(i, rows) z[i] += total[i];
+}
+
+/* Panels begin `apart` numbers from each other.  Four are read side by side: see panels_pull. */
+RTRL_INLINE void panel_dots(long rows, long panels, const real *A, long apart, const real *x, real *z) {
+#define PANELS(count)                                                                         \
+    for (; p + count <= panels; p += count) {                                                 \
+        const real *from = A + p * apart;                                                     \
+        long i = 0;                                                                           \
+        for (; i + PANEL_ROWS <= rows; i += PANEL_ROWS)                                       \
+            panel_dots_tile(PANEL_ROWS, count, from + i * PANEL, apart, x + p * PANEL, z + i); \
+        for (; i < rows; i++) panel_dots_tile(1, count, from + i * PANEL, apart, x + p * PANEL, z + i); \
+    }
+    long p = 0;
+    PANELS(4)
+    PANELS(1)
+#undef PANELS
 }
 
 /* ---- a block of lanes ---------------------------------------------------------------------- */

@@ -49,10 +49,8 @@ cdef class BlockKFRTRL(Estimator):
         cdef double threads = net.threads, groups = min(net.threads, net.lanes)
         cdef int l
         if self.u is NULL:
-            self.u = <real **>calloc(net.depth, sizeof(real *))
-            self.A = <real **>calloc(net.depth, sizeof(real *))
-            self.v = <real **>calloc(net.depth, sizeof(real *))
-            self.w = <real **>calloc(net.depth, sizeof(real *))
+            self.u, self.A = <real **>calloc(net.depth, sizeof(real *)), <real **>calloc(net.depth, sizeof(real *))
+            self.v, self.w = <real **>calloc(net.depth, sizeof(real *)), <real **>calloc(net.depth, sizeof(real *))
             self.span = Span()
         self.panels = panels_of(net.stages[0].rows)
         self.width = self.panels * PANEL
@@ -117,7 +115,7 @@ cdef class BlockKFRTRL(Estimator):
 
     cdef void open(self, Team crew, long thread, long lane) noexcept nogil:
         """The start of a block for one lane: new w, and v = A w."""
-        cdef long kn = self.net.k * self.net.n, first = unit_first(crew, kn), last = unit_last(crew, kn), pair, p
+        cdef long kn = self.net.k * self.net.n, first = unit_first(crew, kn), last = unit_last(crew, kn), pair
         cdef long rows = self.net.stages[0].rows
         cdef real *signs = self.signs_of(thread)
         cdef real *w
@@ -132,9 +130,8 @@ cdef class BlockKFRTRL(Estimator):
             for pair in range(lane * self.average, (lane + 1) * self.average):
                 v = self.v[l] + pair * kn
                 memset(v + first, 0, (last - first) * sizeof(real))
-                for p in range(self.panels if self.weights(l, pair)[0] != 0 else 0):
-                    dots(last - first, PANEL, 1, self.factor_A(l, pair) + (p * kn + first) * PANEL, PANEL, w + p * PANEL, PANEL,
-                         v + first, kn)
+                if self.weights(l, pair)[0] != 0:
+                    panel_dots(last - first, self.panels, self.factor_A(l, pair) + first * PANEL, kn * PANEL, w, v + first)
                 scale(last - first, <real>self.weights(l, pair)[0], v + first)
         team_barrier(crew)
 
@@ -147,7 +144,7 @@ cdef class BlockKFRTRL(Estimator):
         cdef real *v = self.v[b] + pair * kn
         cdef real *pushed = self.pushed + (b * self.net.lanes * self.average + pair) * kn
         cdef double *kappa = self.weights(b, pair)
-        cdef double norm_v = sqrt(norm2(kn, pushed)), norm_u = sqrt(norm2(stage.m, u)), carried, p1, q1, p2, q2 = 0
+        cdef double norm_v = sqrt(norm2(kn, pushed)), norm_u = sqrt(norm2(stage.m, u)), carried, p1 = 0, q1 = 0, p2, q2 = 0
         carried = self.guard(lane, norm_v * norm_u)
         if carried == 0:
             self.clear_pair(b, pair)
@@ -155,7 +152,6 @@ cdef class BlockKFRTRL(Estimator):
         if b == l:
             extend(stage, &self.net.records[l], lane, h_hat)
             balance(sqrt(norm2(stage.k * stage.rows, D)), sqrt(norm2(stage.m, h_hat)), &p2, &q2)
-            p1 = q1 = 0
             if norm_u > 0:
                 p1 = max(1.0 / 1024, sqrt(norm_v * carried) / sqrt(norm_u))
                 q1 = 1 / p1
@@ -171,16 +167,15 @@ cdef class BlockKFRTRL(Estimator):
 
     cdef void close(self, Team crew, long group, int thread, long lane) noexcept nogil:
         """The end of a block for one lane: A panel by panel, and then kappa."""
-        cdef long each = self.panels * self.average, task, pair, p
+        cdef long each = self.panels * self.average, task, pair
         cdef double *squares = self.squares + group * self.net.depth * each
         cdef int l
         self.span.suffixes(crew, group, thread, lane)
         for task in range(team_first(crew, self.net.depth * each), team_last(crew, self.net.depth * each)):
             l, pair = <int>(task // each), lane * self.average + task % each // self.panels
-            p = panel_in_order(&self.net.stages[0], task % self.panels)
-            squares[task - task % self.panels + p] = self.span.carry_panel(
-                group, thread, lane, l, p, self.weights(l, pair), self.panel_of(lane, task),
-                self.panel_of(lane, min(task + 1, self.net.depth * each - 1)))
+            squares[task] = self.span.carry_panel(
+                group, thread, lane, l, panel_in_order(&self.net.stages[0], task % self.panels), self.weights(l, pair),
+                self.panel_of(lane, task), self.panel_of(lane, min(task + 1, self.net.depth * each - 1)))
         team_barrier(crew)
         for task in range(self.net.depth * self.average if crew.rank == 0 else 0):
             self.settle_pair(lane, lane * self.average + task % self.average, <int>(task // self.average), squares + task * self.panels)
@@ -195,12 +190,8 @@ cdef class BlockKFRTRL(Estimator):
     cdef void settle_pair(self, long lane, long pair, int l, const double *squares) noexcept nogil:
         """A new block begins for one pair: its A under the guard, and nothing beside it."""
         cdef double *kappa = self.weights(l, pair)
-        cdef double total = 0
-        cdef long p
-        for p in range(self.panels):
-            total += squares[p]
         memset(kappa, 0, (self.block + 1) * sizeof(double))
-        kappa[0] = self.guard(lane, sqrt(total) * sqrt(norm2(self.net.stages[l].m, self.u[l] + pair * self.net.stages[l].m)))
+        kappa[0] = self.guard(lane, sqrt(total_of(self.panels, squares)) * sqrt(norm2(self.net.stages[l].m, self.u[l] + pair * self.net.stages[l].m)))
         if kappa[0] == 0:
             self.clear_pair(l, pair)
 
