@@ -1,10 +1,17 @@
-# Floor 1: what Cython needs to know of the array kernels (dots.h, products.h, carry.h, blocks.h, functions.h, descents.h, vectors.h,
-# small.h).
+# Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, carry.h, blocks.h, functions.h, descents.h,
+# vectors.h, small.h).
 cdef extern from "dots.h" nogil:
     const long LANES_BLOCK_FROM
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
     void few_dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
     void panel_dots(long rows, long panels, const real *A, long apart, const real *x, real *z)
+
+cdef extern from "turned.h" nogil:
+    long turned_size(long rows, long cols)
+    void turn(long first, long last, long cols, const real *W, long ldw, real *T)
+    void turned_pick(long first, long last, long cols, long lanes, const real *T, long begin, const int32_t *pick, real *Z, long ldz)
+    void turned_dots(long first, long last, long cols, long begin, long inner, long lanes, const real *T, const real *W, long ldw,
+                     const real *X, long ldx, real *Z, long ldz)
 
 cdef extern from "products.h" nogil:
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)

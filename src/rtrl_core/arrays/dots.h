@@ -184,13 +184,22 @@ RTRL_FLATTEN void block_tile(const long rows, long lanes, long inner, const real
     const real *w[4];
     EACH(g, rows / group) w[g] = W + g * group * ldw;
     EACH(s, rows * LANE_VECS) sum[s] = (Vec){0};
-    for (long k = 0; k < inner; k++) {
-        EACH(v, LANE_VECS) x[v] = vec_load(turned + k * LANE_BLOCK + v * VEC);
-        EACH(i, rows) {
-            const Vec a = vec_of(w[i / group][i % group * ldw + k]);
-            EACH(v, LANE_VECS) sum[i * LANE_VECS + v] = vec_fma(a, x[v], sum[i * LANE_VECS + v]);
-        }
+#define TERM(k)                                                                               \
+    {                                                                                         \
+        EACH(v, LANE_VECS) x[v] = vec_load(turned + (k)*LANE_BLOCK + v * VEC);                \
+        EACH(i, rows) {                                                                       \
+            const Vec a = vec_of(w[i / group][i % group * ldw + (k)]);                        \
+            EACH(v, LANE_VECS) sum[i * LANE_VECS + v] = vec_fma(a, x[v], sum[i * LANE_VECS + v]); \
+        }                                                                                     \
     }
+    long k = 1;
+    for (; k < inner; k += 2, turned += 2 * LANE_BLOCK) { /* two at a time: addresses are added where products are */
+        TERM(0)
+        TERM(1)
+        EACH(g, rows / group) w[g] += 2;
+    }
+    if (k == inner) TERM(0)
+#undef TERM
     if (rows % VEC == 0) {
         EACH(g, rows / VEC) EACH(v, LANE_VECS) {
             Vec total[VEC_LENGTH];
@@ -209,21 +218,26 @@ RTRL_FLATTEN void block_tile(const long rows, long lanes, long inner, const real
     }
 }
 
-/* `lanes` <= LANE_BLOCK lanes; those that miss are 0. */
+/* turned[k, b] = X[b, k] of `lanes` <= LANE_BLOCK lanes; those that miss are 0. */
+RTRL_INLINE void turn_lanes(long inner, long lanes, const real *X, long ldx, real *turned) {
+    long q = 0;
+    for (; q + VEC <= inner; q += VEC) EACH(v, LANE_VECS) {
+        Vec x[VEC_LENGTH];
+        EACH(b, VEC) x[b] = v * VEC + b < lanes ? vec_load(X + (v * VEC + b) * ldx + q) : (Vec){0};
+        transpose(x);
+        EACH(j, VEC) vec_store(turned + (q + j) * LANE_BLOCK + v * VEC, x[j]);
+    }
+    for (; q < inner; q++)
+        for (long b = 0; b < LANE_BLOCK; b++) turned[q * LANE_BLOCK + b] = b < lanes ? X[b * ldx + q] : 0;
+}
+
 RTRL_INLINE void block_dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx,
                             real *Z, long ldz) {
     real turned[DEPTH * LANE_BLOCK];
     for (long first = 0; first < cols; first += DEPTH) {
         const long inner = cols - first < DEPTH ? cols - first : DEPTH;
-        long q = 0, i = 0;
-        for (; q + VEC <= inner; q += VEC) EACH(v, LANE_VECS) {
-            Vec x[VEC_LENGTH];
-            EACH(b, VEC) x[b] = v * VEC + b < lanes ? vec_load(X + (v * VEC + b) * ldx + first + q) : (Vec){0};
-            transpose(x);
-            EACH(j, VEC) vec_store(turned + (q + j) * LANE_BLOCK + v * VEC, x[j]);
-        }
-        for (; q < inner; q++)
-            for (long b = 0; b < LANE_BLOCK; b++) turned[q * LANE_BLOCK + b] = b < lanes ? X[b * ldx + first + q] : 0;
+        long i = 0;
+        turn_lanes(inner, lanes, X + first, ldx, turned);
 #define ROWS(count)                                                                           \
     for (; count <= BLOCK_ROWS && i + count <= rows; i += count)                              \
         block_tile(count <= BLOCK_ROWS ? count : 1, lanes, inner, W + i * ldw + first, ldw, turned, Z + i, ldz);

@@ -23,6 +23,10 @@ cdef inline Share share_sums(Team team, long lanes) noexcept nogil:
 cdef inline void feed(const Stage *stage, const Record *record, long lane, long lanes, long first, long last, real *z) noexcept nogil:
     """z[b, rows] = W h_hat_b for `lanes` lanes from `lane` on and units [first, last) of every map."""
     cdef long n = stage.n, a, row, start
+    if stage.turned is not NULL:
+        for a in range(1 if last - first == n else stage.r):
+            feed_turned(stage, record, lane, lanes, a * n + first, stage.rows if last - first == n else a * n + last, z)
+        return
     for a in range(stage.r):
         start = row = a * n + first
         while row < a * n + last:
@@ -32,6 +36,16 @@ cdef inline void feed(const Stage *stage, const Record *record, long lane, long 
             dots(last - first, stage.inputs, lanes, stage.W + start * stage.ldw + n, stage.ldw,
                  record.x + lane * stage.inputs, stage.inputs, z + start, stage.rows)
         dots(last - first, n, lanes, stage.W + start * stage.ldw, stage.ldw, record.h + lane * n, n, z + start, stage.rows)
+
+
+cdef inline void feed_turned(const Stage *stage, const Record *record, long lane, long lanes, long first, long last, real *z) noexcept nogil:
+    """The same for rows [first, last) by the transposed weights."""
+    cdef long n = stage.n
+    turned_pick(first, last, stage.m, lanes, stage.turned, n, record.ids + lane if stage.inputs else NULL, z, stage.rows)
+    if stage.inputs and is_dense(stage, record, lane):
+        turned_dots(first, last, stage.m, n, stage.inputs, lanes, stage.turned, stage.W, stage.ldw,
+                    record.x + lane * stage.inputs, stage.inputs, z, stage.rows)
+    turned_dots(first, last, stage.m, 0, n, lanes, stage.turned, stage.W, stage.ldw, record.h + lane * n, n, z, stage.rows)
 
 
 cdef inline void feed_columns(const Stage *stage, const Record *record, long lane, long lanes, long row, int count, real *z) noexcept nogil:

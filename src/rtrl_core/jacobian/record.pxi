@@ -18,6 +18,7 @@ cdef struct Stage:
     long ldg             # row stride of its gradient: that of W, unless this W is a copy
     long offset          # where W begins in the flat array of all parameters
     const real *W        # [rows, ldw]
+    const real *turned   # W^T as in turned.h while the session keeps it, otherwise NULL
     const real *mask     # [rows, ldw] 0 where W has no weight, or NULL where it has all
     int deaf             # bit a: map a has no recurrent weights, and H nothing of it
 

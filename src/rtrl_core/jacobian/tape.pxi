@@ -44,7 +44,7 @@ cdef inline void tape_free(Tape *tape) noexcept nogil:
 cdef inline Stage tape_stage(const Tape *tape, long t, int l) noexcept nogil:
     """The stage as it was at step t."""
     cdef Stage stage = tape.stages[l]
-    stage.ldw = tape_stride(tape.stages)
+    stage.ldw, stage.turned = tape_stride(tape.stages), NULL
     stage.W = tape.versions + (tape.version[t] * tape.depth + l) * stage.rows * stage.ldw
     return stage
 

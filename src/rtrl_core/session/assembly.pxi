@@ -97,6 +97,8 @@ cdef class Assembly(Clock):
             net.records[l] = record_layout(arena, f"record{l}.", "state", &net.stages[l], net.lanes)
             self.trial_stream.records[l] = record_layout(arena, f"trial{l}.", "workspace", &net.stages[l], net.lanes)
         self.z = arena.reals("z", "workspace", lanes * rows)
+        if net.lanes >= LANES_BLOCK_FROM and self.optimizer is not None and self.update_every >= TURN_FROM:
+            self.turned = arena.reals("turned", "workspace", <double>net.depth * turned_size(net.stages[0].rows, net.stages[0].m))
         self.delta = arena.reals("delta", "workspace", lanes * kn)
         self.pulled = arena.reals("pulled", "workspace", lanes * kn)
         self.room = arena.reals("room", "workspace", lanes * kn)

@@ -16,10 +16,14 @@ cdef class Clock(Gradients):
         cdef long t
         if job.work == RUN:
             for t in range(job.steps):
+                self.turn_weights(team, job, t)
                 self.step(team, job, t)
+            self.forget_turned(team)
         elif job.work == EVALUATE:
             for t in range(job.steps):
+                self.turn_weights(team, job, t)
                 self.trial(team, job, t)
+            self.forget_turned(team)
         elif job.work == ADVANCE:
             self.open_step(team, job, 0)
         elif job.work == FEEDBACK:

@@ -10,6 +10,7 @@ cdef enum:
     BAD_STATE = 4                    # lane states that were not finite, and were reset
     UPDATES = 5
     COUNTERS = 6
+    TURN_FROM = 4                    # steps with the same weights from which on it pays to transpose them
     FLOPS_PER_THREAD = 20000000      # a thread with less to do in a step need not pay; measured by bench/threads.py
 
 cdef enum Work:

@@ -25,6 +25,7 @@ cdef class Player:
     cdef long outputs, ldv, readout_offset
     cdef real *weights               # flat
     cdef const real *mask            # flat, or NULL
+    cdef real *turned                # [depth, turned_size] W^T of every stage, or NULL
     cdef real *z                     # [lanes, rows]
     cdef real *delta                 # [lanes, kn]
     cdef real *pulled                # [lanes, kn]
@@ -48,6 +49,32 @@ cdef class Player:
             else:
                 stream.records[0].ids[b] = -1
                 memcpy(stream.records[0].x + b * inputs, job.x + (t * lanes + b) * inputs, inputs * sizeof(real))
+
+    cdef void turn_weights(self, Team team, const Job *job, long t) noexcept nogil:
+        """Before step t: transpose W for the steps through which it stays as it is, if those are enough to pay."""
+        cdef long steps = job.steps - t, passed = 0, size, l
+        cdef Stage *stage
+        if job.work == RUN:
+            passed = (self.counters[CLOCK] + 1) % self.update_every
+            steps = min(steps, self.update_every - passed)
+        if self.turned is NULL or (t > 0 and (passed > 0 or job.work != RUN)):
+            return
+        for l in range(self.net.depth):
+            stage = &self.net.stages[l]
+            size = turned_size(stage.rows, self.net.stages[0].m)
+            if steps >= TURN_FROM:
+                turn(unit_first(team, stage.rows), unit_last(team, stage.rows), stage.m, stage.W, stage.ldw, self.turned + l * size)
+            team_barrier(team)
+            if team.rank == 0:
+                stage.turned = self.turned + l * size if steps >= TURN_FROM else NULL
+        team_barrier(team)
+
+    cdef void forget_turned(self, Team team) noexcept nogil:
+        """Whoever may change W from now on need not think of it."""
+        cdef int l
+        team_barrier(team)
+        for l in range(self.net.depth if team.rank == 0 else 0):
+            self.net.stages[l].turned = NULL
 
     cdef void clear(self, long lane) noexcept nogil:
         cdef long kn = self.net.k * self.net.n
