@@ -10,6 +10,8 @@ cdef extern from "turned.h" nogil:
     long turned_size(long rows, long cols)
     void turn(long first, long last, long cols, const real *W, long ldw, real *T)
     void turned_pick(long first, long last, long cols, long lanes, const real *T, long begin, const int32_t *pick, real *Z, long ldz)
+    void turned_put(long first, long last, long cols, long lanes, const real *Y, long ldy, const int32_t *pick, real *T)
+    void turn_back(long first, long last, long cols, real *T, real *G, long ldg)
     void turned_dots(long first, long last, long cols, long begin, long inner, long lanes, const real *T, const real *W, long ldw,
                      const real *X, long ldx, real *Z, long ldz)
 

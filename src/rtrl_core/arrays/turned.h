@@ -3,6 +3,8 @@
  *   turn          T = W^T, in panels                                      [cols of W, rows of W]
  *   turned_pick   Z[b, row]  = W[row, last] + W[row, pick_b]              z = W [one-hot ; 1]
  *   turned_dots   Z[b, row] += sum_q  W[row, q] X[b, q]                   z = W h_hat
+ *   turned_put    T += sum_b  Y[b, row] [one-hot ; 1]                     the gradient of those columns ...
+ *   turn_back     G += T^T,  T = 0                                        ... to the others
  *
  * A panel holds WIDE rows of W: T[row / WIDE][q][row % WIDE], so that a tile reads it from one end to the other, and meets
  * as many lanes with every vector of it as registers allow.  Without it (dots.h) every number of W is read for itself.
@@ -56,6 +58,49 @@ RTRL_INLINE void turned_pick(long first, long last, long cols, long lanes, const
             } else
                 memcpy(z, bias, count * sizeof(real));
         }
+    }
+}
+
+/* The same columns of a gradient, in panels of their own: a lane is one addition to a row, and one to that of the 1. */
+RTRL_FLATTEN void put_tile(const long vecs, long lanes, const real *Y, long ldy, const int32_t *pick, real *T, real *bias) {
+    Vec sum[8];
+    EACH(v, vecs) sum[v] = vec_load(bias + v * VEC);
+    for (long b = 0; b < lanes; b++, Y += ldy) {
+        EACH(v, vecs) sum[v] += vec_load(Y + v * VEC);
+        if (!pick || pick[b] < 0) continue;
+        EACH(v, vecs) vec_store(T + pick[b] * WIDE + v * VEC, vec_load(T + pick[b] * WIDE + v * VEC) + vec_load(Y + v * VEC));
+    }
+    EACH(v, vecs) vec_store(bias + v * VEC, sum[v]);
+}
+
+RTRL_INLINE void turned_put(long first, long last, long cols, long lanes, const real *Y, long ldy, const int32_t *pick, real *T) {
+    EACH_PIECE {
+        real *t = T + turned_place(cols, row, 0), *bias = t + (cols - 1) * WIDE;
+        const real *y = Y + row;
+        if (count == WIDE) put_tile(WIDE_VECS, lanes, y, ldy, pick, t, bias);
+        for (long b = 0; count < WIDE && b < lanes; b++, y += ldy)
+            for (long i = 0; i < count; i++) {
+                bias[i] += y[i];
+                if (pick && pick[b] >= 0) t[pick[b] * WIDE + i] += y[i];
+            }
+    }
+}
+
+RTRL_INLINE void turn_back(long first, long last, long cols, real *T, real *G, long ldg) {
+    for (long row = first; row < last;) {
+        const long whole = row % VEC == 0 && row + VEC <= last ? VEC : 1;
+        real *t = T + turned_place(cols, row, 0), *g = G + row * ldg;
+        long q = 0;
+        for (; whole > 1 && q + VEC <= cols; q += VEC) {
+            Vec some[VEC_LENGTH];
+            EACH(j, VEC) some[j] = vec_load(t + (q + j) * WIDE);
+            transpose(some);
+            EACH(i, VEC) vec_store(g + i * ldg + q, vec_load(g + i * ldg + q) + some[i]);
+        }
+        for (; q < cols; q++)
+            for (long i = 0; i < whole; i++) g[i * ldg + q] += t[q * WIDE + i];
+        for (q = 0; q < cols; q++) memset(t + q * WIDE, 0, whole * sizeof(real));
+        row += whole;
     }
 }
 

@@ -157,12 +157,13 @@ cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real
 
 cdef inline void credit_outer(const Stage *stage, const Record *record, long lanes, const real *y, real *gradient, long first, long last) noexcept nogil:
     """gradient[first:last] += sum over lanes of y_b (x) h_hat_b, in the order of lanes."""
-    credit_steps(stage, record, 1, lanes, y, gradient, first, last)
+    credit_steps(stage, record, 1, lanes, y, gradient, NULL, first, last)
 
 
 cdef inline void credit_steps(const Stage *stage, const Record *records, long steps, long lanes, const real *y, real *gradient,
-                              long first, long last) noexcept nogil:
-    """The same for `steps` records, one after the other as on a tape, of which each is dense or has ids; y [steps, lanes, rows]."""
+                              real *columns, long first, long last) noexcept nogil:
+    """The same for `steps` records, one after the other as on a tape, of which each is dense or has ids; y [steps, lanes, rows].
+    What belongs to ids and 1 may go into `columns` by `turned_put`, for a later `turn_back`; otherwise NULL."""
     cdef long t, row, n = stage.n, rows = stage.rows
     cdef bint dense
     outers(last - first, n, steps * lanes, y + first, rows, records.h, n, gradient + first * stage.ldg, stage.ldg)
@@ -171,6 +172,10 @@ cdef inline void credit_steps(const Stage *stage, const Record *records, long st
         if dense:
             outers(last - first, stage.inputs, lanes, y + t * lanes * rows + first, rows, records.x + t * lanes * stage.inputs,
                    stage.inputs, gradient + first * stage.ldg + n, stage.ldg)
+        elif columns is not NULL:
+            turned_put(first, last, stage.m - n, lanes, y + t * lanes * rows, rows,
+                       records.ids + t * lanes if stage.inputs else NULL, columns)
+            continue
         row = first
         while row < last:
             credit_columns(lanes, y + t * lanes * rows + row, rows, records.ids + t * lanes if stage.inputs and not dense else NULL,

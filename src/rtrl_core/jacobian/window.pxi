@@ -30,6 +30,7 @@ cdef class Window:
     cdef Sweep back
     cdef long held                   # swept steps that are credited together ...
     cdef real *y                     # [depth, held, lanes, rows] ... and what pulls leave of them
+    cdef real *columns               # [depth, turned_size] gradients of the columns of ids and 1 from one sweep; or NULL
 
     cdef layout(self, Arena arena, Stage *stages, int depth, long lanes, long capacity, long width):
         """`width`: leading entries of delta that credits can have, n for those of h alone, kn for any."""
@@ -48,6 +49,8 @@ cdef class Window:
         sweep_layout(&self.back, arena, stages, count)
         self.held = max(1, HELD_LANES // lanes)
         self.y = arena.reals("y", "workspace", <double>depth * self.held * count * stages.rows)
+        if capacity * count >= stages.m - stages.n:
+            self.columns = arena.reals("columns", "workspace", <double>depth * turned_size(stages.rows, stages.m - stages.n))
 
     cdef layout_dense(self, Arena arena):
         self.ring[0].x = arena.reals("x", "tape", <double>self.capacity * self.lanes * self.stages.inputs)
@@ -133,6 +136,7 @@ cdef class Window:
         """Carry back.delta back through the window, picking up the credits that are owed."""
         cdef Share share = share_lanes(team, self.lanes)
         cdef long lanes = self.lanes, kn = self.kn, count = self.fill[0], held = 0, t, slot, b
+        cdef bint gathers = count * lanes >= self.stages.m - self.stages.n   # or their columns are not worth a pass
         cdef real *delta = self.back.delta
         cdef real *out = self.back.pulled
         cdef real *credits
@@ -153,12 +157,19 @@ cdef class Window:
                     if self.cuts[slot * lanes + b]:
                         memset(delta + b * kn, 0, kn * sizeof(real))
             if held == self.held or t == count - 1 or self.kind_of(t) != self.kind_of(t + 1):
-                self.credit_held(team, t, held, gradient)
+                self.credit_held(team, t, held, gradient, gathers)
                 held = 0
+        for l in range(self.depth if gathers else 0):
+            turn_back(team_first(team, self.stages.rows), team_last(team, self.stages.rows), self.stages[l].m - self.stages.n,
+                      self.columns_of(l), gradient + self.stages[l].offset + self.stages.n, self.stages[l].ldg)
+        team_barrier(team)
 
     cdef inline real *y_of(self, int l, long held) noexcept nogil:
         """Room for the y of one stage: steps lie in the order of their slots, so the first that is swept comes last."""
         return self.y + (l * self.held + self.held - held) * self.lanes * self.stages.rows
+
+    cdef inline real *columns_of(self, int l) noexcept nogil:
+        return self.columns + l * turned_size(self.stages.rows, self.stages.m - self.stages.n)
 
     cdef inline bint kind_of(self, long age) noexcept nogil:
         """Is the input of a step dense?"""
@@ -183,7 +194,7 @@ cdef class Window:
                         unit_first(share.team, stage.n), unit_last(share.team, stage.n))
         team_barrier(share.team)
 
-    cdef void credit_held(self, Team team, long age, long held, real *gradient) noexcept nogil:
+    cdef void credit_held(self, Team team, long age, long held, real *gradient, bint gathers) noexcept nogil:
         """Credit every stage with `held` swept steps, from the oldest, which is of this age: one product, or two where the
         ring begins anew.  The order of the sum is the same."""
         cdef const Stage *stage
@@ -195,8 +206,8 @@ cdef class Window:
             steps = min(held, self.capacity - self.slot(age))
             for l in range(self.depth):
                 stage, record = &self.stages[l], self.record(age, l)
-                credit_outer(stage, &record, steps * self.lanes, self.y_of(l, held), gradient + stage.offset,
-                             team_first(team, stage.rows), team_last(team, stage.rows))
+                credit_steps(stage, &record, 1, steps * self.lanes, self.y_of(l, held), gradient + stage.offset,
+                             self.columns_of(l) if gathers else NULL, team_first(team, stage.rows), team_last(team, stage.rows))
             held -= steps
             age -= steps
         team_barrier(team)
