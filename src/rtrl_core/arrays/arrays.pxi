@@ -1,7 +1,10 @@
 # Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, carry.h, blocks.h, functions.h, descents.h,
 # vectors.h, small.h).
-cdef extern from "dots.h" nogil:
+cdef extern from "lanes.h" nogil:
+    const long LANE_BLOCK
     const long LANES_BLOCK_FROM
+
+cdef extern from "dots.h" nogil:
     void dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
     void few_dots(long rows, long cols, long lanes, const real *W, long ldw, const real *X, long ldx, real *Z, long ldz)
     void panel_dots(long rows, long panels, const real *A, long apart, const real *x, real *z)
@@ -12,8 +15,8 @@ cdef extern from "turned.h" nogil:
     void turned_pick(long first, long last, long cols, long lanes, const real *T, long begin, const int32_t *pick, real *Z, long ldz)
     void turned_put(long first, long last, long cols, long lanes, const real *Y, long ldy, const int32_t *pick, real *T)
     void turn_back(long first, long last, long cols, real *T, real *G, long ldg)
-    void turned_dots(long first, long last, long cols, long begin, long inner, long lanes, const real *T, const real *W, long ldw,
-                     const real *X, long ldx, real *Z, long ldz)
+    void turned_dots(long first, long last, long cols, long begin, long inner, long lanes, const real *T, const real *X,
+                     long ldx, real *Z, long ldz)
 
 cdef extern from "products.h" nogil:
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)

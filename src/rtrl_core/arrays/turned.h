@@ -9,12 +9,12 @@
  * A panel holds WIDE rows of W: T[row / WIDE][q][row % WIDE], so that a tile reads it from one end to the other, and meets
  * as many lanes with every vector of it as registers allow.  Without it (dots.h) every number of W is read for itself.
  *
- * Law: the same sums as those of `dots`, bit by bit, wherever that takes a block of lanes.
+ * Law: the same sums as those of `dots`, bit by bit, of a block of lanes.
  */
 #ifndef RTRL_TURNED_H
 #define RTRL_TURNED_H
 
-#include "dots.h"
+#include "lanes.h"
 
 #define TILE_LANES (REGISTERS > 16 ? 8 : 4)
 #define WIDE_VECS (REGISTERS / (TILE_LANES + 1))
@@ -136,7 +136,7 @@ RTRL_FLATTEN void turned_tile(const long lanes, const long vecs, long width, lon
 }
 
 /* Columns [from, from + inner) of W, for rows [first, last) and a block of lanes. */
-RTRL_INLINE void turned_block(long first, long last, long cols, long from, long inner, long lanes, const real *T, const real *X,
+RTRL_INLINE void turned_dots(long first, long last, long cols, long from, long inner, long lanes, const real *T, const real *X,
                               long ldx, real *Z, long ldz) {
     real turned[DEPTH * LANE_BLOCK], spare[TILE_LANES * WIDE];
     for (long begun = 0; begun < inner; begun += DEPTH) {
@@ -160,16 +160,6 @@ RTRL_INLINE void turned_block(long first, long last, long cols, long from, long 
     }
 }
 
-/* Columns [from, from + inner) for all lanes; those that fill no block are summed as `dots` does it. */
-RTRL_INLINE void turned_dots(long first, long last, long cols, long from, long inner, long lanes, const real *T, const real *W,
-                             long ldw, const real *X, long ldx, real *Z, long ldz) {
-    long b = 0;
-    for (; b + LANES_BLOCK_FROM <= lanes; b += LANE_BLOCK)
-        turned_block(first, last, cols, from, inner, lanes - b < LANE_BLOCK ? lanes - b : LANE_BLOCK, T, X + b * ldx, ldx,
-                     Z + b * ldz, ldz);
-    if (b < lanes)
-        few_dots(last - first, inner, lanes - b, W + first * ldw + from, ldw, X + b * ldx, ldx, Z + b * ldz + first, ldz);
-}
 #undef EACH_PIECE
 #undef PIECE_OF
 

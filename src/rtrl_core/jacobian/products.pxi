@@ -39,13 +39,23 @@ cdef inline void feed(const Stage *stage, const Record *record, long lane, long 
 
 
 cdef inline void feed_turned(const Stage *stage, const Record *record, long lane, long lanes, long first, long last, real *z) noexcept nogil:
-    """The same for rows [first, last) by the transposed weights."""
+    """The same for rows [first, last), by W^T."""
     cdef long n = stage.n
     turned_pick(first, last, stage.m, lanes, stage.turned, n, record.ids + lane if stage.inputs else NULL, z, stage.rows)
     if stage.inputs and is_dense(stage, record, lane):
-        turned_dots(first, last, stage.m, n, stage.inputs, lanes, stage.turned, stage.W, stage.ldw,
-                    record.x + lane * stage.inputs, stage.inputs, z, stage.rows)
-    turned_dots(first, last, stage.m, 0, n, lanes, stage.turned, stage.W, stage.ldw, record.h + lane * n, n, z, stage.rows)
+        feed_part(stage, lanes, first, last, n, stage.inputs, record.x + lane * stage.inputs, z)
+    feed_part(stage, lanes, first, last, 0, n, record.h + lane * n, z)
+
+
+cdef inline void feed_part(const Stage *stage, long lanes, long first, long last, long begin, long inner, const real *x, real *z) noexcept nogil:
+    """z[b, first:last] += columns [begin, begin + inner) of W times x_b, summed as `dots` does it."""
+    cdef long rows = stage.rows, b = 0
+    while b + LANES_BLOCK_FROM <= lanes:
+        turned_dots(first, last, stage.m, begin, inner, min(LANE_BLOCK, lanes - b), stage.turned, x + b * inner, inner, z + b * rows, rows)
+        b += LANE_BLOCK
+    if b < lanes:
+        few_dots(last - first, inner, lanes - b, stage.W + first * stage.ldw + begin, stage.ldw, x + b * inner, inner,
+                 z + b * rows + first, rows)
 
 
 cdef inline void feed_columns(const Stage *stage, const Record *record, long lane, long lanes, long row, int count, real *z) noexcept nogil:

@@ -2,17 +2,15 @@
 #
 #     delta_{t-1} = delta_t H_t + credit_{t-1}       gradient += sum over the window of delta_t F_t
 #
-# The window is a ring of `capacity` time steps, without the weights that they were made with: sweeps use
-# those of the moment, which are the same as long as updates come only when the window is emptied.  Losses
-# are credited to the newest step and swept back together when a gradient is asked for; a cut (the lane was
-# reset before a step) stops what comes from later steps.  `trace` goes the same way for one lane and keeps
-# what each step gives to seed F.
+# The window is a ring of `capacity` time steps, without the weights that they were made with: sweeps use those of the moment, which
+# are the same as long as updates come only when the window is emptied.  Losses are credited to the newest step and swept back
+# together when a gradient is asked for; a cut (the lane was reset before a step) stops what comes from later steps.  `trace` goes
+# the same way for one lane and keeps what each step gives to seed F.
 #
 # The steps that a sweep has passed meet the gradient together, a few dozen lanes at a time: y (x) h_hat summed over lanes and
 # steps is one product.
 #
-# Time 4 r n m a swept step and lane; memory capacity (width + n + k r n + k^2 n + x) a lane, where x is one
-# integer for ids.
+# Time 4 r n m a swept step and lane; memory capacity (width + n + k r n + k^2 n + x) a lane, where x is one integer for ids.
 
 cdef enum:
     HELD_LANES = 64                 # lanes of so many steps in all meet the gradient at a time
@@ -30,7 +28,8 @@ cdef class Window:
     cdef Sweep back
     cdef long held                   # swept steps that are credited together ...
     cdef real *y                     # [depth, held, lanes, rows] ... and what pulls leave of them
-    cdef real *columns               # [depth, turned_size] gradients of the columns of ids and 1 from one sweep; or NULL
+    cdef bint gathers                # many lanes: a sweep gathers the gradients of the columns of ids and 1 ...
+    cdef real *columns               # [depth, turned_size] ... here
 
     cdef layout(self, Arena arena, Stage *stages, int depth, long lanes, long capacity, long width):
         """`width`: leading entries of delta that credits can have, n for those of h alone, kn for any."""
@@ -49,7 +48,8 @@ cdef class Window:
         sweep_layout(&self.back, arena, stages, count)
         self.held = max(1, HELD_LANES // lanes)
         self.y = arena.reals("y", "workspace", <double>depth * self.held * count * stages.rows)
-        if capacity * count >= stages.m - stages.n:
+        self.gathers = lanes >= LANES_BLOCK_FROM and capacity * count >= stages.m - stages.n
+        if self.gathers:
             self.columns = arena.reals("columns", "workspace", <double>depth * turned_size(stages.rows, stages.m - stages.n))
 
     cdef layout_dense(self, Arena arena):
@@ -136,7 +136,7 @@ cdef class Window:
         """Carry back.delta back through the window, picking up the credits that are owed."""
         cdef Share share = share_lanes(team, self.lanes)
         cdef long lanes = self.lanes, kn = self.kn, count = self.fill[0], held = 0, t, slot, b
-        cdef bint gathers = count * lanes >= self.stages.m - self.stages.n   # or their columns are not worth a pass
+        cdef bint gathers = self.gathers and count * lanes >= self.stages.m - self.stages.n  # else a pass over columns costs more
         cdef real *delta = self.back.delta
         cdef real *out = self.back.pulled
         cdef real *credits
