@@ -18,8 +18,9 @@ from bench.workloads import step_flops
 __all__ = ["Rates", "copy_call", "copy_rates", "least_seconds", "machine_rate", "measure", "product_sides"]
 
 _SHAPES = ((256, 256, 512), (512, 512, 512), (1024, 1024, 1024))
-_COPY_BYTES = (1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 28)
+_COPY_BYTES = (1 << 15, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 28)
 _SPREAD_BYTES = 1 << 29  # of a measurement with several threads, against which starting them is nothing
+_CALL_BYTES = 1 << 20  # of a call, against which calling NumPy is little
 _OWN_HIDDEN = 256
 
 
@@ -76,7 +77,9 @@ def copy_call(size, threads=1):
     part = size // 2 // threads
     pairs = [(np.empty(part, np.uint8), np.ones(part, np.uint8)) for _ in range(threads)]
     if threads == 1:
-        return (lambda: np.copyto(*pairs[0])), 1
+        times = max(1, _CALL_BYTES // size)  # the same copy again: one element as large as all of it, with a stride of 0
+        target, source = (np.lib.stride_tricks.as_strided(each.view(f"V{part}"), (times,), (0,)) for each in pairs[0])
+        return (lambda: np.copyto(target, source)), times
     pool, times = ThreadPoolExecutor(threads), max(1, _SPREAD_BYTES // size)
 
     def work(pair):
@@ -108,10 +111,21 @@ def measure(rounds, threads=1):
 
 
 def least_seconds(session, rates):
-    """The least time of a step at those rates: its flops, or what is carried read and written once, whichever is longer."""
-    carried = session.nbytes["influence"]
-    size = min((size for size in rates.copies if size >= carried), default=max(rates.copies))
-    return max(step_flops(session) / rates.products[session.network.dtype.name], 2 * carried / rates.copies[size])
+    """The least time of a step at those rates.
+
+    Its flops, or what is carried read and written once, whichever is longer.  An update waits for its gradient and the
+    next step for the update, so its time is added: weights, gradient and what the optimizer keeps, read and written once.
+    """
+    sizes = session.nbytes
+    flops = step_flops(session) / rates.products[session.network.dtype.name]
+    update = _rewritten(2 * sizes["weights"] + sizes["optimizer"], rates) if session.optimizer else 0.0
+    return max(flops, _rewritten(sizes["influence"], rates)) + update / session.update_every
+
+
+def _rewritten(count, rates):
+    """Seconds in which as many bytes are read and written at the rate of a copy of that size."""
+    size = min((size for size in rates.copies if size >= count), default=max(rates.copies))
+    return 2 * count / rates.copies[size]
 
 
 def main(arguments=None):

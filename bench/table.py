@@ -27,7 +27,7 @@ class Row:
     most : bool
         The ratio must be at most the target, otherwise at least.
     limit : float or None
-        Seconds that the machine needs at best for what `what` computes or moves.
+        Seconds that the machine needs at best for what `what` computes and moves.
     """
 
     what: str
@@ -48,9 +48,16 @@ class Row:
             return None
         return self.ratio.median <= self.target if self.most else self.ratio.median >= self.target
 
+    @property
+    def possible(self):
+        """The ratio if ours took no more than the limit; None where no limit is known."""
+        if self.limit is None or self.other is None:
+            return None
+        return self.limit / self.other.median if self.most else self.other.median / self.limit
+
     def plain(self):
         """For JSON."""
-        return asdict(self) | {"reached": self.reached}
+        return asdict(self) | {"reached": self.reached, "possible": self.possible}
 
 
 def named(estimator, cell, hidden, lanes):
@@ -66,8 +73,9 @@ def row(what, against, ours, other, *, inverse=False, **rest):
 
 def heading(group):
     """Two lines above the rows of a group."""
-    columns = f"{'us a step':>10}{'limit':>9}   {'against':{_AGAINST}}{'us a step':>10}   {'ratio (quartiles)':24}{'target':>9}"
-    return f"\n{group:{_WHAT}}{columns}"
+    measured = f"{'us a step':>10}{'limit':>9}   {'against':{_AGAINST}}{'us a step':>10}"
+    ratios = f"{'ratio (quartiles)':24}{'possible':>9}{'target':>9}"
+    return f"\n{group:{_WHAT}}{measured}   {ratios}"
 
 
 def line(each):
@@ -93,6 +101,7 @@ def _end(each):
     if each.ratio is None:
         return each.note
     form = ".1f" if each.ratio.median >= 20 else ".2f"
+    possible = "-" if each.possible is None else f"{each.possible:{form}}"
     target = "" if each.target is None else f"{'<=' if each.most else '>='} {each.target:g}"
     verdict = {None: "", True: "reached", False: "MISSED"}[each.reached]
-    return "  ".join(filter(None, (f"{each.ratio.text(form):24}{target:>9}", verdict, each.note)))
+    return "  ".join(filter(None, (f"{each.ratio.text(form):24}{possible:>9}{target:>9}", verdict, each.note)))

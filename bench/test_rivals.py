@@ -38,7 +38,7 @@ def test_losses(rival, cell, estimator):
     problem = pose(cell, 12, estimator, 3, 20, optimizer=rtrl.Adam(1e-3))
     if (cell, problem.name) not in rivals.problems(rival):
         pytest.skip(f"{rival} has no {problem.name} for {cell}")
-    all_agree(rival, problem, 1 if rival == "PyTorch" and problem.name == "TBPTT" else 2)
+    all_agree(rival, problem, 1 if rival == "PyTorch" and problem.name == "TBPTT" and cell != "RHN" else 2)
 
 
 @pytest.mark.parametrize("leak", [1.0, 0.5])

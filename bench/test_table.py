@@ -85,9 +85,19 @@ def test_cpu_time(monkeypatch):
         __main__.main(["--cpu-time"])
 
 
+@pytest.mark.parametrize("most", [False, True])
+def test_possible_ratio(most):
+    known = row("ours", "theirs", np.array([4e-6]), np.array([3e-6]), inverse=most, most=most, limit=2e-6, target=1.0)
+    assert known.possible == pytest.approx(2 / 3 if most else 3 / 2)
+    assert f"{known.possible:.2f}" in line(known)
+    assert json.loads(json.dumps(known.plain()))["possible"] == known.possible
+    assert row("ours", "theirs", np.array([4e-6]), np.array([3e-6])).possible is None
+    assert len(heading("group").splitlines()[1]) == len(line(known).removesuffix("reached").removesuffix("MISSED").rstrip())
+
+
 def test_copies_of_several_threads():
-    for threads in (1, 2):
-        call, times = limits.copy_call(1 << 16, threads)
+    for size, threads in ((1 << 14, 1), (1 << 16, 1), (1 << 16, 2)):
+        call, times = limits.copy_call(size, threads)
         call()
         assert times >= 1
 
@@ -95,6 +105,17 @@ def test_copies_of_several_threads():
 def test_least_seconds(rates):
     session = make("RHN", 64, cases.DIRECT, 4)
     assert limits.least_seconds(session, rates) >= 4 * 4 * 64**3 / 1e11
+
+
+def test_least_seconds_of_an_update(rates):
+    often, seldom, plain = (
+        limits.least_seconds(make("RHN", 64, rtrl.Immediate(), 4, update_every=every, optimizer=optimizer), rates)
+        for every, optimizer in ((1, None), (10, None), (1, rtrl.SGD(0.1)))
+    )
+    size = make("RHN", 64, rtrl.Immediate(), 4).nbytes["weights"]
+    adam, sgd = 2 * 4 * size / 2e10, 2 * 2 * size / 8e10  # more than 256 KiB, and less
+    assert often - seldom == pytest.approx(0.9 * adam)
+    assert often - plain == pytest.approx(adam - sgd)
 
 
 def test_prices_name_everything_once():

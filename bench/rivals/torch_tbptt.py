@@ -1,4 +1,6 @@
-"""TBPTT in PyTorch eager with autograd: nn.RNN, nn.GRU and nn.LSTM, and for the RHN a loop over the steps.
+"""TBPTT in PyTorch eager with autograd: nn.RNN, nn.GRU and nn.LSTM, and for the RHN a loop over the steps, in two forms as
+in `jax_tbptt`: the second asks autograd for the gradients of the pre-activations alone, from which those of all the
+weights are one product.
 
 The window's inputs are multiplied at once, and so is its readout.  Modules have two biases where `Problem.weight` has
 one column; the second is kept at 0, but for the GRU's new gate, where both exist.
@@ -48,8 +50,8 @@ class _Window(abc.ABC):
     def hidden(self, xs):
         """Hidden states [T, B, n] of a window; the last one is kept, without its history."""
 
-    def tidy(self):  # noqa: B027  most have nothing to take away
-        """Take away gradients of weights that do not exist."""
+    def tidy(self):  # noqa: B027  most have nothing
+        """What is left to do between the backward pass and Adam."""
 
 
 class _Highway(_Window):
@@ -72,6 +74,30 @@ class _Highway(_Window):
             states.append(h)
         self.h = h.detach()
         return torch.stack(states)
+
+
+class _HighwayByMaps(_Highway):
+    """The same; weights meet the window's pre-activations once."""
+
+    def hidden(self, xs):
+        with torch.no_grad():
+            outside = functional.embedding(xs, self.columns) + self.bias
+        self.outside, self.xs_of_window = outside.requires_grad_(), xs
+        h, states, recurrent = self.h, [], self.recurrent.detach().t()
+        for part in self.outside.unbind(0):
+            a, t = torch.addmm(part, h, recurrent).chunk(2, 1)
+            h = torch.lerp(h, a.tanh(), t.sigmoid())
+            states.append(h)
+        states = torch.stack(states)
+        self.before = torch.cat([self.h[None], states.detach()[:-1]])
+        self.h = h.detach()
+        return states
+
+    def tidy(self):
+        maps = self.outside.grad.flatten(0, 1)
+        self.recurrent.grad = maps.t() @ self.before.flatten(0, 1)
+        self.columns.grad = torch.zeros_like(self.columns).index_add_(0, self.xs_of_window.flatten(), maps)
+        self.bias.grad = maps.sum(0)
 
 
 class _Module(_Window):
@@ -103,9 +129,10 @@ class _Module(_Window):
         self.state = tuple(each.detach() for each in last) if self.kind == "LSTM" else last.detach()
         return states
 
-    def tidy(self):  # noqa: B027  most have nothing to take away
+    def tidy(self):
         if self.kind == "GRU":
             self.module.bias_hh_l0.grad[: 2 * self.n] = 0
 
 
-FORMS = {(cell, "TBPTT"): {f"nn.{cell}": _Module} for cell in ("RNN", "GRU", "LSTM")} | {("RHN", "TBPTT"): {"": _Highway}}
+FORMS = {(cell, "TBPTT"): {f"nn.{cell}": _Module} for cell in ("RNN", "GRU", "LSTM")}
+FORMS |= {("RHN", "TBPTT"): {"plain": _Highway, "by maps": _HighwayByMaps}}
