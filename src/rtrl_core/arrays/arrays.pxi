@@ -1,5 +1,5 @@
 # Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, carry.h, blocks.h, functions.h, descents.h,
-# vectors.h, small.h).
+# vectors.h, gram.h, small.h).
 cdef extern from "lanes.h" nogil:
     const long LANE_BLOCK
     const long LANES_BLOCK_FROM
@@ -48,14 +48,26 @@ cdef extern from "blocks.h" nogil:
                     long panel)
     void add_terms(long rows, long run, real factor, const real *room, long terms, long parts, const real *P, long step,
                    long part, long ldp, const real *d, real *out)
+    void mix_terms(long rows, long run, long rank, const real *mix, long ldm, long products, real *A, long size, long terms,
+                   long parts, const real *P, long step, long part, long ldp, const real *d, real *room)
+
+cdef extern from "gram.h" nogil:
+    const long GRAM_COLUMNS, GRAM_ROOM
+    long gram_rows(long vectors)
+    void gram_load(long rows, long width, const real *x, long ldx, double *room, long step)
+    void gram_scale(long rows, long width, const real *x, long ldx, const double *d, int accumulate, double *room, long step)
+    void gram_solve(long count, long rows, const double *R, double *room)
+    void gram_triangle(long count, long rows, const double *X, long step, double *sums, long ld)
+    void gram_rectangle(long nx, long ny, long rows, const double *X, const double *Y, long step, double *sums, long ld)
+    void gram_weights(long maps, const double *x, const double *y, double *weights)
+    double gram_total(const double *sums)
+    double gram_weighted(const double *sums, const double *weights)
 
 cdef extern from "small.h" nogil:
-    const long GRAM_PIECE
     double dot8(long count, const double *x, const double *y)
     void axpy8(long count, double alpha, const double *x, double *y)
     void orthonormalise(long count, long length, double *Q, double *R)
-    void gram(long count, long size, const real *X, const double *R, double *room, double *K)
-    void triangle(long count, long columns, double *K, double *R)
+    void triangle(long count, const double *K, double *R)
     void triangle_product(long count, const double *S, double *R)
     void jacobi(long count, double *M, double *J)
 
@@ -88,4 +100,3 @@ cdef extern from "vectors.h" nogil:
     double axpby_norm2(long count, real alpha, const real *x, real beta, real *y)
     real maximum(long count, const real *x)
     void fetch(long count, const real *x)
-    void columns_times(long rows, long cols, const real *x, long ldx, const real *d, int accumulate, real *y)

@@ -2,8 +2,9 @@
  *
  *   row_panels   out[q / PANEL][q % PANEL] = sum_a  coefs[a] W[at[a], q]               one row of H, as panels
  *   add_terms    out[i, c] = factor room[i, c] + sum_s P[s, i, c] d[s, c]             kappa P_0 A and every P_t D_t, at once
+ *   mix_terms    A_k[i, c] = sum_j mix[k, j] A_j[i, c] + sum_s P[s, i, c] d[k, s, c]  the same for several A, which are mixed
  *
- * Both read and write every number once; a row of a panel stays in registers.
+ * All read and write every number once; a row of a panel stays in registers.
  *
  * Law: as in products.h, the additions behind one element do not depend on where a call begins.
  */
@@ -76,6 +77,67 @@ RTRL_FLATTEN void add_terms(long rows, long run, real factor, const real *room, 
             EACH_TERM(sum = RTRL_FMA(left[q], right[q], sum);)
             out[q] = sum;
         }
+    }
+}
+
+#define MIX_AHEAD 8 /* rows */
+
+/* One number of `outs` <= 8 results. */
+RTRL_INLINE void mix_few(long outs, long products, const real *mix, long ldm, const real *from, long apart, long terms, long parts,
+                         const real *P, long step, long part, const real *d, real *out, long size) {
+    real sum[8] = {0};
+    for (long k = 0; k < outs; k++) {
+        for (long j = 0; j < products; j++) sum[k] = RTRL_FMA(mix[k * ldm + j], from[j * apart], sum[k]);
+        EACH_TERM(sum[k] = RTRL_FMA(left[0], right[k * terms * parts * PANEL], sum[k]);)
+    }
+    for (long k = 0; k < outs; k++) out[k * size] = sum[k];
+}
+
+/* `vecs` vectors of one row of `outs` results (both constant). */
+RTRL_FLATTEN void mix_tile(const long outs, const long vecs, long products, const real *mix, long ldm, const real *from, long apart,
+                           long terms, long parts, const real *P, long step, long part, const real *d, real *out, long size) {
+    Vec sum[16], x[2];
+    EACH(s, outs * vecs) sum[s] = (Vec){0};
+    for (long j = 0; j < products; j++) {
+        EACH(v, vecs) x[v] = vec_load(from + j * apart + v * VEC);
+        EACH(k, outs) EACH(v, vecs) sum[k * vecs + v] = vec_fma(vec_of(mix[k * ldm + j]), x[v], sum[k * vecs + v]);
+    }
+    EACH_TERM({
+        EACH(v, vecs) x[v] = vec_load(left + v * VEC);
+        EACH(k, outs) EACH(v, vecs)
+            sum[k * vecs + v] = vec_fma(x[v], vec_load(right + k * terms * parts * PANEL + v * VEC), sum[k * vecs + v]);
+    })
+    EACH(k, outs) EACH(v, vecs) vec_store(out + k * size + v * VEC, sum[k * vecs + v]);
+}
+
+/* Columns [0, run) of one panel of `rank` matrices A, `size` apart, of which the first `products` count; mix [rank, ldm],
+ * P as above, d [rank, terms, parts, PANEL], room [products, PANEL].  Where results are made in several strips, the row that
+ * they are made from is kept beside.  Later rows are asked for: those of P are far apart, which no processor foresees. */
+RTRL_INLINE void mix_terms(long rows, long run, long rank, const real *mix, long ldm, long products, real *A, long size, long terms,
+                           long parts, const real *P, long step, long part, long ldp, const real *d, real *room) {
+    const int strips = rank != 1 && rank != 2 && rank != 4 && (rank != 8 || REGISTERS <= 16);
+    for (long i = 0; i < rows; i++, P += ldp, A += PANEL) {
+        const real *from = strips ? room : A;
+        const long apart = strips ? PANEL : size;
+        long q, k = 0;
+        for (long j = 0; j < products; j++) soon_needed(A + j * size + MIX_AHEAD * PANEL, PANEL);
+        EACH_TERM(soon_needed(left + MIX_AHEAD * ldp, PANEL); (void)right;)
+        for (long j = 0; strips && j < products; j++) memcpy(room + j * PANEL, A + j * size, (size_t)run * sizeof(real));
+#define TILES(outs, vecs)                                                                     \
+    for (; q + vecs * VEC <= run; q += vecs * VEC)                                            \
+        mix_tile(outs, vecs, products, mix + k * ldm, ldm, from + q, apart, terms, parts, P + q, step, part, \
+                 d + k * terms * parts * PANEL + q, A + k * size + q, size);
+#define STRIPS(outs)                                                                          \
+    for (; k + outs <= rank; k += outs) {                                                     \
+        q = 0;                                                                                \
+        TILES(outs, 2) TILES(outs, 1)                                                         \
+        for (; q < run; q++) mix_few(outs, products, mix + k * ldm, ldm, from + q, apart, terms, parts, P + q, step, part, \
+                                     d + k * terms * parts * PANEL + q, A + k * size + q, size); \
+    }
+        if (REGISTERS > 16) STRIPS(8)
+        STRIPS(4) STRIPS(2) STRIPS(1)
+#undef STRIPS
+#undef TILES
     }
 }
 #undef EACH_TERM

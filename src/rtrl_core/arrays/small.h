@@ -1,7 +1,6 @@
 /* Floor 1: dense algebra of a few dozen rows, in double whatever `real` is.
  *
  *   orthonormalise   U = Q R of a few long vectors, rank-revealing
- *   gram             inner products of a few very long vectors, of which it is given one piece at a time
  *   triangle         K = R' R, with a floor under the pivots
  *   jacobi           J M has orthogonal rows (one-sided Jacobi: the singular value decomposition without V)
  *
@@ -14,9 +13,6 @@
 #define RTRL_SMALL_H
 
 #include "simd.h"
-
-/* Numbers of each vector that gram holds in the first cache, a multiple of the 8 partial sums of a dot. */
-#define GRAM_PIECE 128
 
 RTRL_INLINE double dot8(long n, const double *RTRL_RESTRICT x, const double *RTRL_RESTRICT y) {
     double part[8] = {0};
@@ -50,58 +46,16 @@ RTRL_INLINE void orthonormalise(long count, long length, double *Q, double *R) {
     }
 }
 
-/* Inner products of `rows` (a constant) pieces x with four pieces y, each in 8 partial sums. */
-RTRL_FLATTEN void dots_by_four(const long rows, const double *x, const double *y, double *out, long columns) {
-    double part[2][4][8] = {{{0}}};
-    for (long i = 0; i < GRAM_PIECE; i += 8)
-        for (long a = 0; a < rows; a++)
-            for (long s = 0; s < 4; s++)
-                RTRL_SIMD for (long j = 0; j < 8; j++)
-                    part[a][s][j] = RTRL_FMA(x[a * GRAM_PIECE + i + j], y[s * GRAM_PIECE + i + j], part[a][s][j]);
-    for (long a = 0; a < rows; a++)
-        for (long s = 0; s < 4; s++) {
-            double *p = part[a][s];
-            RTRL_SIMD for (long j = 0; j < 4; j++) p[j] += p[j + 4];
-            RTRL_SIMD for (long j = 0; j < 2; j++) p[j] += p[j + 2];
-            out[a * columns + s] += p[0] + p[1];
-        }
-}
-
-/* K[i, j] for i <= j (room for j up to the next multiple of 4 beyond) += inner products of the pieces of vectors
- * X[i, 0 .. size) R^-1, where R is NULL for none.  X is [count, GRAM_PIECE], K [count, columns], columns = count + 3;
- * room [count + 3, GRAM_PIECE]. */
-RTRL_INLINE void gram(long count, long size, const real *X, const double *R, double *room, double *K) {
-    const long columns = count + 3;
-    long i = 0;
-    memset(room + count * GRAM_PIECE, 0, 3 * GRAM_PIECE * sizeof(double));
-    for (long j = 0; j < count; j++) {
-        double *x = room + j * GRAM_PIECE;
-        RTRL_SIMD for (long p = 0; p < size; p++) x[p] = X[j * GRAM_PIECE + p];
-        memset(x + size, 0, (size_t)(GRAM_PIECE - size) * sizeof(double));
-        if (R == NULL) continue;
-        for (long l = 0; l < j; l++) axpy8(GRAM_PIECE, -R[l * count + j], room + l * GRAM_PIECE, x);
-        const double inverse = R[j * count + j] > 0 ? 1 / R[j * count + j] : 0;
-        RTRL_SIMD for (long p = 0; p < GRAM_PIECE; p++) x[p] *= inverse;
-    }
-#define ROWS(rows)                                                                            \
-    for (; i + rows <= count; i += rows)                                                      \
-        for (long j = i; j < count; j += 4)                                                   \
-            dots_by_four(rows, room + i * GRAM_PIECE, room + j * GRAM_PIECE, K + i * columns + j, columns);
-    if (REGISTERS > 16) ROWS(2)
-    ROWS(1)
-#undef ROWS
-}
-
-/* K = R' R for K [count, columns] known above its diagonal; K is destroyed.  Rows are scaled to 1 first, and a pivot that
+/* K = R' R for K [count, count] known above its diagonal.  Rows are scaled to 1 first, and a pivot that
  * is smaller than the rounding of K takes the size of that rounding, so that R can be inverted. */
-RTRL_INLINE void triangle(long count, long columns, double *K, double *R) {
+RTRL_INLINE void triangle(long count, const double *K, double *R) {
     memset(R, 0, (size_t)(count * count) * sizeof(double));
     for (long j = 0; j < count; j++) {
-        const double size = sqrt(K[j * columns + j]);
+        const double size = sqrt(K[j * count + j]);
         double pivot = 1;
         if (size == 0) continue;
         for (long i = 0; i < j; i++) {
-            double sum = R[i * count + i] > 0 ? K[i * columns + j] / size : 0;
+            double sum = R[i * count + i] > 0 ? K[i * count + j] / size : 0;
             for (long p = 0; p < i; p++) sum -= R[p * count + i] * R[p * count + j];
             R[i * count + j] = R[i * count + i] > 0 ? sum / R[i * count + i] : 0;
             pivot -= R[i * count + j] * R[i * count + j];

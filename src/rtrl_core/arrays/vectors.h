@@ -7,9 +7,7 @@
  *   axpby_norm2  y <- alpha x + beta y, returns y . y      scale   x <- alpha x
  *   scaled_norm2 |factor mask x|^2 of a gradient           all_finite          total_of     sum of x_i
  *
- *   columns_times   y[row, j] (+)= x[row, j] d[j], rows of a panel
- *
- * All others take contiguous [n] and are bound by memory, which is why axpby_norm2 exists: the scales of
+ * All take contiguous [n] and are bound by memory, which is why axpby_norm2 exists: the scales of
  * UORO need the norm of the very vector that was just written.
  * Sums are double: float32 squares leave the range at 1e-19 and 1e19, and long sums lose digits.
  * Element i always goes to partial sum i % PARTS, and the parts meet in a fixed tree, so that the
@@ -145,23 +143,5 @@ RTRL_INLINE real maximum(long n, const real *x) {
 RTRL_INLINE void fetch(long count, const real *x) {
     for (long i = 0; i < count; i += LINE) RTRL_PREFETCH(x + i);
 }
-
-#define COLUMNS_TIMES(cols)                                                                   \
-    for (long row = 0; row < rows; row++) {                                                   \
-        for (long j = 0; j < cols; j += LINE) RTRL_PREFETCH(x + (row + rows) * ldx + j);      \
-        RTRL_SIMD for (long j = 0; j < cols; j++)                                             \
-            y[row * PANEL + j] = RTRL_FMA(x[row * ldx + j], d[j], accumulate ? y[row * PANEL + j] : 0); \
-    }
-
-/* The rows that follow are asked for: they come next, from far away. */
-RTRL_INLINE void columns_times(long rows, long cols, const real *RTRL_RESTRICT x, long ldx, const real *RTRL_RESTRICT d,
-                               int accumulate, real *RTRL_RESTRICT y) {
-    if (cols == PANEL && !accumulate) {
-        COLUMNS_TIMES(PANEL)
-    } else {
-        COLUMNS_TIMES(cols)
-    }
-}
-#undef COLUMNS_TIMES
 
 #endif

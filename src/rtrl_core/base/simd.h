@@ -27,23 +27,27 @@
 #define REGISTERS 28
 #define TILE_ROWS 12
 #define vec_fma BY_WIDTH(_mm512_fmadd_ps, _mm512_fmadd_pd)
+#define wide_fma _mm512_fmadd_pd
 #elif defined(__FMA__)
 #include <immintrin.h>
 #define VEC_BYTES 32
 #define REGISTERS 14
 #define TILE_ROWS 6
 #define vec_fma BY_WIDTH(_mm256_fmadd_ps, _mm256_fmadd_pd)
+#define wide_fma _mm256_fmadd_pd
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define VEC_BYTES 16
 #define REGISTERS 28
 #define TILE_ROWS 6
 #define vec_fma(a, b, c) BY_WIDTH(vfmaq_f32, vfmaq_f64)(c, a, b)
+#define wide_fma(a, b, c) vfmaq_f64(c, a, b)
 #else
 #define VEC_BYTES 16
 #define REGISTERS 14
 #define TILE_ROWS 4
 #define vec_fma RTRL_FMA
+#define wide_fma RTRL_FMA
 #endif
 #if defined(__GNUC__)
 #define VEC_LENGTH (VEC_BYTES * 8 / RTRL_WIDTH)
@@ -58,6 +62,16 @@ typedef real VecAnywhere __attribute__((vector_size(VEC_BYTES), aligned(sizeof(r
 typedef real Vec, VecAnywhere;
 #endif
 #define VEC ((long)VEC_LENGTH)
+
+/* The same in double, whatever `real` is. */
+#if defined(__GNUC__)
+#define WIDE (VEC_BYTES / 8L)
+typedef double Wide __attribute__((vector_size(VEC_BYTES)));
+typedef double WideAnywhere __attribute__((vector_size(VEC_BYTES), aligned(sizeof(double)), may_alias));
+#else
+#define WIDE 1L
+typedef double Wide, WideAnywhere;
+#endif
 
 /* 1 / x for x > 0 whose reciprocal is a normal number, to 1 ulp.  In float32 from the bits of x (error at most
  * 0.051) and three steps of Newton's method, which double the digits: products, while the unit that divides is busy with
@@ -89,6 +103,8 @@ RTRL_INLINE void soon_needed(const real *p, long count, int at_once) {
 #endif
 }
 
+RTRL_FLATTEN Wide wide_load(const double *p) { return *(const WideAnywhere *)p; }
+RTRL_FLATTEN void wide_store(double *p, Wide v) { *(WideAnywhere *)p = v; }
 RTRL_FLATTEN Vec vec_of(real value) { return value - (Vec){0}; }
 RTRL_FLATTEN Vec vec_load(const real *p) { return *(const VecAnywhere *)p; }
 RTRL_FLATTEN void vec_store(real *p, Vec v) { *(VecAnywhere *)p = v; }

@@ -25,16 +25,16 @@ cdef class BlockOK(Estimator):
     cdef real *y                     # [lanes, rank, PANEL * panels]: delta A
     cdef long panels, size           # size of one A, padding included
     # For each group of threads that works on one lane:
-    cdef real *H                     # [groups, kn, n]
-    cdef real *P                     # [groups, depth * block, square]: products of 1, 2, ... Jacobians from the end
-    cdef double *inner               # [groups, panels, terms, terms + 3], terms = rank + block
+    cdef real *H                     # [groups, panels of n, kn, PANEL]
+    cdef real *P                     # [groups, depth * block, kn, suffix_row]: slots, see jacobian/blocks.pxi
+    cdef double *inner               # [groups, panels of n, terms, terms], terms = rank + block
     cdef double *small               # [groups, reduction_room]
     cdef real *mix                   # [groups, rank, rank + block], then as many signs as terms
     cdef real *h_hat                 # [groups, m]
     # For each thread:
     cdef real *panel                 # [threads, kn, PANEL]
-    cdef real *piece                 # [threads, terms, GRAM_PIECE]
-    cdef double *room                # [threads, terms + 3, GRAM_PIECE]
+    cdef real *slopes                # [threads, mix_room]
+    cdef double *room                # [threads, gram_room]
 
     def __init__(self, rank, block, fresh=True):
         self.rank, self.block, self.fresh = rank, block, fresh
@@ -63,15 +63,15 @@ cdef class BlockOK(Estimator):
         debts_layout(&self.debts, arena, &self.tape)
         self.fill = arena.integers("fill", "tape", 2)
         self.y = arena.reals("yA", "workspace", lanes * self.rank * PANEL * self.panels)
-        self.H = arena.reals("H", "workspace", groups * kn * net.n)
-        self.P = arena.reals("P", "workspace", groups * net.depth * self.block * terms_square(net.stages))
-        self.inner = arena.doubles("inner", "workspace", groups * self.panels * terms * (terms + 3))
+        self.H = arena.reals("H", "workspace", groups * kn * PANEL * panels_of(net.n))
+        self.P = arena.reals("P", "workspace", groups * net.depth * self.block * kn * suffix_row(<long>kn))
+        self.inner = arena.doubles("inner", "workspace", groups * panels_of(net.n) * terms * terms)
         self.small = arena.doubles("small", "workspace", groups * reduction_room(terms, self.rank, m))
         self.mix = arena.reals("mix", "workspace", groups * (self.rank + 1) * terms)
         self.h_hat = arena.reals("h_hat", "workspace", groups * m)
         self.panel = arena.reals("panel", "workspace", net.threads * kn * PANEL)
-        self.piece = arena.reals("piece", "workspace", net.threads * terms * GRAM_PIECE)
-        self.room = arena.doubles("room", "workspace", net.threads * (terms + 3) * GRAM_PIECE)
+        self.slopes = arena.reals("slopes", "workspace", net.threads * mix_room(net.k, self.rank, self.block))
+        self.room = arena.doubles("room", "workspace", net.threads * gram_room(net.stages[0].r, self.rank, self.block))
 
     cdef layout_dense(self, Arena arena):
         tape_layout_dense(&self.tape, arena)
@@ -107,25 +107,20 @@ cdef class BlockOK(Estimator):
     cdef void close(self, Team crew, long group, long thread, long lane) noexcept nogil:
         """The end of a block for one lane: products of Jacobians from its last record back, then the reductions."""
         cdef long n = self.net.n, kn = self.net.k * n, t, start = debts_start(&self.debts, self.net.lanes, self.fill[0], lane)
-        cdef long first = unit_first(crew, kn), last = unit_last(crew, kn)
-        cdef real *H = self.H + group * kn * n
-        cdef real *P = self.P + group * self.net.depth * self.block * terms_square(self.net.stages)
+        cdef long square = kn * suffix_row(kn), slots = self.net.depth * self.block, slot
+        cdef real *H = self.H + group * panels_of(n) * kn * PANEL
+        cdef real *P = self.P + group * slots * square
         cdef Stage stage
         cdef Record record
         cdef int l
-        for t in range(self.block - 1, max(start, 0) - 1, -1):
-            for l in range(self.net.depth - 1, -1, -1):
-                if t == start and l == 0:
-                    break  # nothing lies before
-                stage, record = self.stage_of(t, l), self.record_of(t, l)
-                form_jacobian(&stage, &record, lane, H, unit_first(crew, n), unit_last(crew, n))
-                team_barrier(crew)
-                if t == self.block - 1 and l == self.net.depth - 1:
-                    begin_suffix(&stage, &record, lane, H, P, first, last)
-                else:
-                    extend_suffix(&stage, &record, lane, H, P, P + terms_square(&stage), first, last)
-                    P += terms_square(&stage)
-                team_barrier(crew)
+        for slot in range(slots - 1, max(start, 0) * self.net.depth - (start < 0), -1):  # after a reset nothing lies before
+            t, l = slot // self.net.depth, <int>(slot % self.net.depth)
+            stage, record = self.stage_of(t, l), self.record_of(t, l)
+            form_panels(&stage, &record, lane, H, self.panel + thread * kn * PANEL, unit_first(crew, n), unit_last(crew, n))
+            team_barrier(crew)
+            step_suffix(&stage, &record, lane, H, P + (slot + 1) * square if slot + 1 < slots else NULL, P + slot * square,
+                        unit_first(crew, kn), unit_last(crew, kn))
+            team_barrier(crew)
         for l in range(self.net.depth):
             self.reduce(crew, group, thread, lane, l)
 
@@ -135,9 +130,10 @@ cdef class BlockOK(Estimator):
         cdef Terms terms
         terms.stage, terms.l, terms.depth, terms.block, terms.start = &self.net.stages[l], l, self.net.depth, self.block, max(start, 0)
         terms.products = self.rank if start < 0 else 0
+        terms.dense = self.block - terms.start - (l == self.net.depth - 1)
         terms.count = terms.products + self.block - terms.start
         terms.A, terms.size = self.A[l] + lane * self.rank * self.size, self.size
-        terms.P = self.P + group * self.net.depth * self.block * terms_square(self.net.stages)
+        terms.P = self.P + group * self.net.depth * self.block * kn * suffix_row(kn)
         terms.step = self.net.lanes * self.net.k * terms.stage.rows
         terms.D = self.tape.records[l].D + lane * self.net.k * terms.stage.rows
         terms.D_last = self.net.records[l].D + lane * self.net.k * terms.stage.rows
@@ -146,35 +142,45 @@ cdef class BlockOK(Estimator):
     cdef void reduce(self, Team crew, long group, long thread, long lane, int l) noexcept nogil:
         """The new factors of stage l."""
         cdef Terms terms = self.terms_of(group, lane, l)
-        cdef long kn = self.net.k * self.net.n, i, p, most = self.rank + self.block, pair = terms.count * (terms.count + 3)
+        cdef long most = self.rank + self.block, square = terms.count * terms.count, unit, units = panels_of(self.net.n), p
         cdef real *mix = self.mix + group * (self.rank + 1) * most
-        cdef real *piece = self.piece + thread * most * GRAM_PIECE
-        cdef double *inner = self.inner + group * self.panels * most * (most + 3)
+        cdef real *slopes = self.slopes + thread * <long>mix_room(self.net.k, self.rank, self.block)
+        cdef double *room = self.room + thread * <long>gram_room(terms.stage.r, self.rank, self.block)
+        cdef double *inner = self.inner + group * units * most * most
         cdef Reduction r = reduction_at(self.small + group * <long>reduction_room(most, self.rank, self.net.stages[0].m),
                                         terms.count, self.rank, self.net.stages[l].m)
         cdef int again, passes = 2 if RTRL_WIDTH == 64 else 1  # float32 numbers are no better than one pass
+        # Units of whole panels meet each other as soon as all their maps are multiplied, while those are in the second cache.
+        cdef long together = terms.stage.r if terms.stage.n % PANEL == 0 else 0
+        if together == 0:
+            self.multiply(thread, &terms, team_first(crew, self.panels), team_last(crew, self.panels))
+            team_barrier(crew)
         for again in range(passes):
-            for i in range(team_first(crew, self.panels), team_last(crew, self.panels)):
-                p = terms_panel(terms.stage, i)
+            for unit in range(team_first(crew, units), team_last(crew, units)):
                 if again == 0:
-                    terms_multiply(&terms, p, terms_panel(terms.stage, i + 1), self.panel + thread * kn * PANEL)
-                terms_gram(&terms, p, r.R2 if again else NULL, piece, self.room + thread * (most + 3) * GRAM_PIECE, inner + p * pair)
+                    self.multiply(thread, &terms, unit * together, (unit + 1) * together)
+                terms_gram(&terms, unit * PANEL, min(self.net.n, (unit + 1) * PANEL), r.R2 if again else NULL, room,
+                           inner + unit * square)
             team_barrier(crew)
             if crew.rank == 0:
-                memset(r.K, 0, pair * sizeof(double))
-                for p in range(self.panels):
-                    axpy8(pair, 1, inner + p * pair, r.K)
-                triangle(terms.count, terms.count + 3, r.K, r.C if again else r.R2)
+                memset(r.K, 0, square * sizeof(double))
+                for unit in range(units):
+                    axpy8(square, 1, inner + unit * square, r.K)
+                triangle(terms.count, r.K, r.C if again else r.R2)
                 if again:
                     triangle_product(terms.count, r.C, r.R2)
             team_barrier(crew)
         if crew.rank == 0:
             self.mix_terms(&r, group, lane, l, most - terms.count, mix)
         team_barrier(crew)
-        for i in range(team_first(crew, self.panels), team_last(crew, self.panels)):
-            p = terms_panel(terms.stage, i)
-            terms_mix(&terms, p, self.rank, mix, piece)
+        for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
+            terms_mix(&terms, panel_in_order(terms.stage, p), self.rank, mix, slopes)
         team_barrier(crew)
+
+    cdef void multiply(self, long thread, const Terms *terms, long first, long last) noexcept nogil:
+        cdef long kn = self.net.k * self.net.n, i
+        for i in range(first, last):
+            terms_multiply(terms, panel_in_order(terms.stage, i), panel_in_order(terms.stage, i + 1), self.panel + thread * kn * PANEL)
 
     cdef void mix_terms(self, Reduction *r, long group, long lane, int l, long first, real *mix) noexcept nogil:
         """The new u of one stage, and the matrix that makes the new A from the terms, 0 where they are dropped."""

@@ -17,7 +17,7 @@
 
 cdef inline double reduction_room(double count, double rank, double m) noexcept nogil:
     """Doubles that one reduction needs; counted in double, so that too much is refused and not wrapped around."""
-    return count * m + m + 4 * count * count + count * (count + 3) + 2 * count + count * rank + rank
+    return count * m + m + 4 * count * count + count * (count + 1) + 2 * count + count * rank + rank
 
 
 cdef struct Reduction:
@@ -26,7 +26,7 @@ cdef struct Reduction:
     long m
     double *Q                        # [terms, m]: u, then their orthonormal basis
     double *newest                   # [m]: what singular vectors are oriented along
-    double *K                        # [terms, terms + 3]: inner products of A
+    double *K                        # [terms, terms + 1]: inner products of A
     double *R1                       # [terms, terms]
     double *R2                       # [terms, terms]
     double *C                        # [terms, terms]
@@ -44,7 +44,7 @@ cdef inline Reduction reduction_at(double *room, long count, long rank, long m) 
     r.Q = room
     r.newest = r.Q + count * m
     r.K = r.newest + m
-    r.R1 = r.K + count * (count + 3)
+    r.R1 = r.K + count * (count + 1)
     r.R2 = r.R1 + count * count
     r.C = r.R2 + count * count
     r.J = r.C + count * count
