@@ -36,9 +36,17 @@
         body                                                                                  \
     }
 
+/* The tree, in registers: a loop over its levels would go through memory at each. */
+#define RTRL_TREE(parts, join)                                                                \
+    EACH(part, PARTS / 2) parts[part] = join(parts[part], parts[part + PARTS / 2]);           \
+    EACH(part, PARTS / 4) parts[part] = join(parts[part], parts[part + PARTS / 4]);           \
+    EACH(part, PARTS / 8) parts[part] = join(parts[part], parts[part + PARTS / 8]);           \
+    parts[0] = join(parts[0], parts[1]);
+#define RTRL_SUM(a, b) ((a) + (b))
+#define RTRL_LARGER(a, b) ((b) > (a) ? (b) : (a))
+
 RTRL_INLINE double parts_total(double *parts) {
-    for (long half = PARTS / 2; half > 0; half /= 2)
-        for (long part = 0; part < half; part++) parts[part] += parts[part + half];
+    RTRL_TREE(parts, RTRL_SUM)
     return parts[0];
 }
 
@@ -69,30 +77,39 @@ RTRL_INLINE double axpby_norm2(long n, real alpha, const real *RTRL_RESTRICT x, 
 RTRL_INLINE int all_finite(long n, const real *x) {
     real parts[PARTS] = {0};
     RTRL_IN_PARTS(n, parts[part] += x[i] * 0;)
-    for (long part = 1; part < PARTS; part++) parts[0] += parts[part];
+    RTRL_TREE(parts, RTRL_SUM)
     return parts[0] == 0;
 }
 
-/* (factor x) . (factor x) for n a multiple of 64, the product rounded to real; mask [n] of 0 and 1, or NULL.
+/* |factor mask x|^2 for n a multiple of 64; mask [n] of 0 and 1, or NULL.
  * Summed in real over 64 short chains, which is twice as fast, and in double where that leaves the range. */
 RTRL_INLINE double scaled_norm2(long n, real factor, const real *x, const real *mask) {
     real parts[64] = {0};
     double total = 0;
-    for (long first = 0; first < n; first += 64)
-        RTRL_SIMD for (long part = 0; part < 64; part++) {
-            const real value = mask ? factor * mask[first + part] * x[first + part] : factor * x[first + part];
-            parts[part] = RTRL_FMA(value, value, parts[part]);
+#define CHAINS(value)                                                                         \
+    for (long first = 0; first < n; first += 64)                                              \
+        RTRL_SIMD for (long part = 0; part < 64; part++) {                                    \
+            const long i = first + part;                                                      \
+            parts[part] = RTRL_FMA(value, value, parts[part]);                                \
         }
-    for (long half = 32; half > 0; half /= 2)
-        for (long part = 0; part < half; part++) parts[part] += parts[part + half];
-    total = parts[0];
-    if (total > 1e-25 && total < 1e25) return total;
-    total = 0;
-    for (long i = 0; i < n; i++) {
-        const double value = mask ? factor * mask[i] * x[i] : factor * x[i];
-        total += value * value;
+    if (mask) {
+        CHAINS(mask[i] * x[i])
+    } else {
+        CHAINS(x[i])
     }
-    return total;
+#undef CHAINS
+    EACH(part, 32) parts[part] += parts[part + 32];
+    EACH(part, 16) parts[part] += parts[part + 16];
+    RTRL_TREE(parts, RTRL_SUM)
+    total = parts[0];
+    if (!(total > 1e-25 && total < 1e25)) {
+        total = 0;
+        for (long i = 0; i < n; i++) {
+            const double value = mask ? mask[i] * x[i] : x[i];
+            total += value * value;
+        }
+    }
+    return (double)factor * factor * total;
 }
 
 /* sum_i x_i^2 weights_i */
@@ -132,10 +149,8 @@ RTRL_INLINE void scale(long n, real alpha, real *x) {
 RTRL_INLINE real maximum(long n, const real *x) {
     real parts[PARTS];
     for (long part = 0; part < PARTS; part++) parts[part] = -(real)INFINITY;
-    RTRL_IN_PARTS(n, parts[part] = x[i] > parts[part] ? x[i] : parts[part];)
-    for (long half = PARTS / 2; half > 0; half /= 2)
-        for (long part = 0; part < half; part++)
-            parts[part] = parts[part + half] > parts[part] ? parts[part + half] : parts[part];
+    RTRL_IN_PARTS(n, parts[part] = RTRL_LARGER(parts[part], x[i]);)
+    RTRL_TREE(parts, RTRL_LARGER)
     return parts[0];
 }
 

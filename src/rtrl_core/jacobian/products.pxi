@@ -65,6 +65,11 @@ cdef inline void feed_columns(const Stage *stage, const Record *record, long lan
     cdef const real *W = stage.W + row * ldw
     cdef const real *column
     cdef int i
+    if lanes == 1 and stage.inputs and not is_dense(stage, record, lane):
+        column = W + stage.n + record.ids[lane]
+        for i in range(count):
+            z[i] = W[i * ldw + stage.m - 1] + column[i * ldw]
+        return
     for i in range(count):
         bias[i] = W[i * ldw + stage.m - 1]
     for b in range(lanes):
@@ -200,6 +205,12 @@ cdef inline void credit_columns(long lanes, const real *y, long ldy, const int32
     cdef real *column
     cdef long b
     cdef int i
+    if lanes == 1:                   # a sum in memory would wait for its own stores
+        for i in range(count):
+            G[i * ldg + bias] += y[i]
+            if ids is not NULL:
+                G[i * ldg + ids[0]] += y[i]
+        return
     for i in range(count):
         total[i] = G[i * ldg + bias]
     for b in range(lanes):
