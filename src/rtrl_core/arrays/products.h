@@ -96,11 +96,27 @@ RTRL_INLINE void pulls(long rows, long cols, long lanes, const real *W, long ldw
     product(0, lanes, rows, cols, (Left){Y, ldy, 1}, W, ldw, X, ldx);
 }
 
+/* One lane: what is added to a row of G is known before, so nothing is gained by a tile.  The same additions. */
+RTRL_INLINE void outer(long rows, long cols, const real *y, const real *x, real *G, long ldg) {
+    const long ragged = cols % VEC, last = cols - VEC;
+    for (long i = 0; i < rows; i++, G += ldg) {
+        const Vec a = vec_of(y[i]);
+        Vec end = {0};
+        if (ragged) end = vec_fma(a, vec_load(x + last), vec_load(G + last));
+        for (long q = 0; q <= last; q += VEC) vec_store(G + q, vec_fma(a, vec_load(x + q), vec_load(G + q)));
+        if (ragged) vec_store(G + last, end);
+    }
+}
+
 /* Where a strip of Y meets many tiles it is packed first: read in place, its short rows lie a power of two
  * apart and drive each other out of the first cache.  The same additions either way. */
 RTRL_INLINE void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx,
                         real *G, long ldg) {
     real packed[PIECE * TILE_ROWS];
+    if (lanes == 1 && cols >= VEC) {
+        outer(rows, cols, Y, X, G, ldg);
+        return;
+    }
     for (long first = 0; first < lanes; first += PIECE) {
         const long inner = lanes - first < PIECE ? lanes - first : PIECE;
         const real *y = Y + first * ldy, *x = X + first * ldx;

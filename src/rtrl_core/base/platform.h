@@ -82,9 +82,10 @@ typedef struct {
     struct Barrier *barrier;
 } Team;
 
-/* The share of `count` pieces that belongs to this member: [first, last). */
-RTRL_INLINE long team_first(Team team, long count) { return count * team.rank / team.size; }
-RTRL_INLINE long team_last(Team team, long count) { return count * (team.rank + 1) / team.size; }
+/* The share of `count` pieces that belongs to this member: [first, last).  A step asks dozens of times, and a division takes
+ * as long as a short pass: without company there is none. */
+RTRL_INLINE long team_first(Team team, long count) { return team.size == 1 ? 0 : count * team.rank / team.size; }
+RTRL_INLINE long team_last(Team team, long count) { return team.size == 1 ? count : count * (team.rank + 1) / team.size; }
 
 #include "barrier.h"
 
