@@ -51,9 +51,12 @@ RTRL_INLINE real real_sqrt(real x) {
 #include <omp.h>
 #define RTRL_OPENMP 1
 #define RTRL_SIMD _Pragma("omp simd")
+#define RTRL_PRAGMA(text) _Pragma(#text)
+#define RTRL_SIMD_MAX(result) RTRL_PRAGMA(omp simd reduction(max : result))
 #else
 #define RTRL_OPENMP 0
 #define RTRL_SIMD
+#define RTRL_SIMD_MAX(result)
 #endif
 
 /* Denormal numbers slow products down tenfold, and a decaying influence is full of them.  They count as 0 while a
