@@ -75,6 +75,7 @@ cdef extern from "functions.h" nogil:
     real exp1(real x)
     real tanh1(real x)
     real sigmoid1(real x)
+    double softmax(long count, real *z)
 
 cdef extern from "descents.h" nogil:
     real reciprocal(real x)

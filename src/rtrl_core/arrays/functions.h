@@ -1,4 +1,4 @@
-/* Floor 1: exp, tanh and the logistic sigmoid, one element or a whole array.
+/* Floor 1: exp, tanh and the logistic sigmoid, one element or a whole array; softmax of an array.
  *
  * Branch-free, so that every loop over them becomes vector code (libm, one number at a time, costs
  * more than the matrix product at n = 32).  At most 2 ulp in float32 and 4 ulp in float64 over the
@@ -11,7 +11,7 @@
 #ifndef RTRL_FUNCTIONS_H
 #define RTRL_FUNCTIONS_H
 
-#include "simd.h"
+#include "vectors.h"
 
 #if RTRL_WIDTH == 64
 typedef uint64_t RealBits;
@@ -107,6 +107,28 @@ RTRL_INLINE real sigmoid1(real x) {
 
 RTRL_INLINE void exps(long n, const real *x, real *y) {
     RTRL_SIMD for (long i = 0; i < n; i++) y[i] = exp1(x[i]);
+}
+
+/* z becomes its softmax; returns log sum exp(z).  A ragged end goes through a block of its own, filled up with what
+ * adds nothing: the last few numbers one by one would take longer than all others. */
+RTRL_INLINE double softmax(long n, real *z) {
+    const long whole = n - n % PARTS, count = n - whole;
+    real end[PARTS], *last = z + whole, top;
+    double parts[PARTS] = {0};
+    RTRL_SIMD for (long part = 0; part < PARTS; part++) end[part] = part < count ? last[part] : -(real)INFINITY;
+    top = maximum(PARTS, end);
+    if (whole) {
+        const real most = maximum(whole, z);
+        top = most > top ? most : top;
+    }
+    for (long first = 0; first < whole; first += PARTS)
+        RTRL_SIMD for (long part = 0; part < PARTS; part++) parts[part] += z[first + part] = exp1(z[first + part] - top);
+    RTRL_SIMD for (long part = 0; part < PARTS; part++) parts[part] += end[part] = exp1(end[part] - top);
+    const double total = parts_total(parts);
+    const real factor = 1 / (real)total;
+    scale(whole, factor, z);
+    for (long part = 0; part < count; part++) last[part] = factor * end[part];
+    return top + log(total);
 }
 
 RTRL_INLINE void tanhs(long n, const real *x, real *y) {

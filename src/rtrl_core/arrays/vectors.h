@@ -37,16 +37,14 @@
     }
 
 /* The tree, in registers: a loop over its levels would go through memory at each. */
-#define RTRL_TREE(parts, join)                                                                \
-    EACH(part, PARTS / 2) parts[part] = join(parts[part], parts[part + PARTS / 2]);           \
-    EACH(part, PARTS / 4) parts[part] = join(parts[part], parts[part + PARTS / 4]);           \
-    EACH(part, PARTS / 8) parts[part] = join(parts[part], parts[part + PARTS / 8]);           \
-    parts[0] = join(parts[0], parts[1]);
-#define RTRL_SUM(a, b) ((a) + (b))
-#define RTRL_LARGER(a, b) ((b) > (a) ? (b) : (a))
+#define RTRL_TREE(parts)                                                                      \
+    EACH(part, PARTS / 2) parts[part] += parts[part + PARTS / 2];                             \
+    EACH(part, PARTS / 4) parts[part] += parts[part + PARTS / 4];                             \
+    EACH(part, PARTS / 8) parts[part] += parts[part + PARTS / 8];                             \
+    parts[0] += parts[1];
 
 RTRL_INLINE double parts_total(double *parts) {
-    RTRL_TREE(parts, RTRL_SUM)
+    RTRL_TREE(parts)
     return parts[0];
 }
 
@@ -77,7 +75,7 @@ RTRL_INLINE double axpby_norm2(long n, real alpha, const real *RTRL_RESTRICT x, 
 RTRL_INLINE int all_finite(long n, const real *x) {
     real parts[PARTS] = {0};
     RTRL_IN_PARTS(n, parts[part] += x[i] * 0;)
-    RTRL_TREE(parts, RTRL_SUM)
+    RTRL_TREE(parts)
     return parts[0] == 0;
 }
 
@@ -100,7 +98,7 @@ RTRL_INLINE double scaled_norm2(long n, real factor, const real *x, const real *
 #undef CHAINS
     EACH(part, 32) parts[part] += parts[part + 32];
     EACH(part, 16) parts[part] += parts[part + 16];
-    RTRL_TREE(parts, RTRL_SUM)
+    RTRL_TREE(parts)
     total = parts[0];
     if (!(total > 1e-25 && total < 1e25)) {
         total = 0;
@@ -145,13 +143,11 @@ RTRL_INLINE void scale(long n, real alpha, real *x) {
     RTRL_SIMD for (long i = 0; i < n; i++) x[i] *= alpha;
 }
 
-/* -inf for n = 0. */
+/* -inf for n = 0.  No order of comparisons gives another result, so the compiler may choose it. */
 RTRL_INLINE real maximum(long n, const real *x) {
-    real parts[PARTS];
-    for (long part = 0; part < PARTS; part++) parts[part] = -(real)INFINITY;
-    RTRL_IN_PARTS(n, parts[part] = RTRL_LARGER(parts[part], x[i]);)
-    RTRL_TREE(parts, RTRL_LARGER)
-    return parts[0];
+    real top = -(real)INFINITY;
+    RTRL_SIMD_MAX(top) for (long i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+    return top;
 }
 
 /* Ask for x [count], which will be read soon. */

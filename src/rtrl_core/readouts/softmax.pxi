@@ -14,7 +14,7 @@ cdef class Softmax(Readout):
         if label < 0:
             return NAN
         loss = -<double>z[label]
-        loss += self.normalise(z)
+        loss += softmax(self.outputs, z)
         z[label] -= 1
         return loss
 
@@ -26,17 +26,4 @@ cdef class Softmax(Readout):
             out[u] = root * ((u == v) - error[u] - (u == label))
 
     cdef void respond(self, real *z) noexcept nogil:
-        self.normalise(z)
-
-    cdef double normalise(self, real *z) noexcept nogil:
-        """z becomes probabilities; returns log sum exp(z)."""
-        cdef long v
-        cdef real top = maximum(self.outputs, z)
-        cdef double total = 0
-        for v in range(self.outputs):
-            z[v] = z[v] - top
-        exps(self.outputs, z, z)
-        for v in range(self.outputs):
-            total += z[v]
-        scale(self.outputs, <real>(1 / total), z)
-        return top + log(total)
+        softmax(self.outputs, z)
