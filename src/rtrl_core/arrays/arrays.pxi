@@ -22,6 +22,7 @@ cdef extern from "products.h" nogil:
     void pulls(long rows, long cols, long lanes, const real *W, long ldw, const real *Y, long ldy, real *X, long ldx)
     void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
     void scaled_rows(long rows, long cols, long maps, const real *d, long step, const real *W, long ldw, real *H)
+    void outers_anew(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
     void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)
     void panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate,
                        long next)

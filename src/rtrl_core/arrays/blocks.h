@@ -120,8 +120,8 @@ RTRL_INLINE void mix_terms(long rows, long run, long rank, const real *mix, long
         const real *from = strips ? room : A;
         const long apart = strips ? PANEL : size;
         long q, k = 0;
-        for (long j = 0; j < products; j++) soon_needed(A + j * size + MIX_AHEAD * PANEL, PANEL);
-        EACH_TERM(soon_needed(left + MIX_AHEAD * ldp, PANEL); (void)right;)
+        for (long j = 0; j < products; j++) soon_needed(A + j * size + MIX_AHEAD * PANEL, PANEL, 0);
+        EACH_TERM(soon_needed(left + MIX_AHEAD * ldp, PANEL, 0); (void)right;)
         for (long j = 0; strips && j < products; j++) memcpy(room + j * PANEL, A + j * size, (size_t)run * sizeof(real));
 #define TILES(outs, vecs)                                                                     \
     for (; q + vecs * VEC <= run; q += vecs * VEC)                                            \

@@ -3,6 +3,7 @@
  *   pulls           X[b, q]   += sum_row Y[b, row] W[row, q]    delta W
  *   outers          G[row, q] += sum_b   Y[b, row] X[b, q]      rank-one gradients, summed over lanes
  *   scaled_rows     H[i, q]    = sum_a   d[a, i] W[a, i, q]     H without its diagonal
+ *   outers_anew     G[row, q]  = sum_b   Y[b, row] X[b, q]      the first of them
  *   mixes           Y[i, q]    = sum_k   M[i, k] X[k, q]        combinations of a few long rows
  *   panel_product   out[i, c] (+)= sum_k H[i, k] in[k, c]       H A, one panel of A
  *   panel_scaled    out = factor in, and |in|^2
@@ -96,25 +97,30 @@ RTRL_INLINE void pulls(long rows, long cols, long lanes, const real *W, long ldw
     product(0, lanes, rows, cols, (Left){Y, ldy, 1}, W, ldw, X, ldx);
 }
 
-/* One lane: what is added to a row of G is known before, so nothing is gained by a tile.  The same additions. */
-RTRL_INLINE void outer(long rows, long cols, const real *y, const real *x, real *G, long ldg) {
+/* One lane: nothing is gained by a tile of several rows.  The same additions. */
+RTRL_FLATTEN void outer(const int fresh, long rows, long cols, const real *y, const real *x, real *G, long ldg) {
     const long ragged = cols % VEC, last = cols - VEC;
+#define SUM(q) vec_fma(a, vec_load(x + (q)), fresh ? (Vec){0} : vec_load(G + (q)))
     for (long i = 0; i < rows; i++, G += ldg) {
         const Vec a = vec_of(y[i]);
         Vec end = {0};
-        if (ragged) end = vec_fma(a, vec_load(x + last), vec_load(G + last));
-        for (long q = 0; q <= last; q += VEC) vec_store(G + q, vec_fma(a, vec_load(x + q), vec_load(G + q)));
+        if (ragged) end = SUM(last);
+        for (long q = 0; q <= last; q += VEC) vec_store(G + q, SUM(q));
         if (ragged) vec_store(G + last, end);
     }
+#undef SUM
 }
 
 /* Where a strip of Y meets many tiles it is packed first: read in place, its short rows lie a power of two
  * apart and drive each other out of the first cache.  The same additions either way. */
-RTRL_INLINE void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx,
-                        real *G, long ldg) {
+RTRL_INLINE void outers_from(int fresh, long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx,
+                             real *G, long ldg) {
     real packed[PIECE * TILE_ROWS];
     if (lanes == 1 && cols >= VEC) {
-        outer(rows, cols, Y, X, G, ldg);
+        if (fresh)
+            outer(1, rows, cols, Y, X, G, ldg);
+        else
+            outer(0, rows, cols, Y, X, G, ldg);
         return;
     }
     for (long first = 0; first < lanes; first += PIECE) {
@@ -123,9 +129,10 @@ RTRL_INLINE void outers(long rows, long cols, long lanes, const real *Y, long ld
         long i = 0;
         for (; inner >= 8 && cols >= 8 * VEC && i + TILE_ROWS <= rows; i += TILE_ROWS) {
             for (long k = 0; k < inner; k++) memcpy(packed + k * TILE_ROWS, y + k * ldy + i, TILE_ROWS * sizeof(real));
-            product_strip(TILE_ROWS, 0, inner, cols, (Left){packed, 1, TILE_ROWS}, x, ldx, G + i * ldg, ldg);
+            product_strip(TILE_ROWS, fresh, inner, cols, (Left){packed, 1, TILE_ROWS}, x, ldx, G + i * ldg, ldg);
         }
-        product(0, rows - i, inner, cols, (Left){y + i, 1, ldy}, x, ldx, G + i * ldg, ldg);
+        product(fresh, rows - i, inner, cols, (Left){y + i, 1, ldy}, x, ldx, G + i * ldg, ldg);
+        fresh = 0;
     }
 }
 
@@ -166,6 +173,17 @@ RTRL_INLINE void scaled_rows(long rows, long cols, long maps, const real *d, lon
     MAPS(2)
     MAPS(1)
 #undef MAPS
+}
+
+RTRL_INLINE void outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx,
+                        real *G, long ldg) {
+    outers_from(0, rows, cols, lanes, Y, ldy, X, ldx, G, ldg);
+}
+
+/* The same into G of any content. */
+RTRL_INLINE void outers_anew(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx,
+                             real *G, long ldg) {
+    outers_from(1, rows, cols, lanes, Y, ldy, X, ldx, G, ldg);
 }
 
 RTRL_INLINE void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy) {

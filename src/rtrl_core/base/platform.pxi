@@ -2,7 +2,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
-from libc.math cimport ceil, exp, isfinite, log, log1p, sqrt, INFINITY, NAN
+from libc.math cimport ceil, exp, isfinite, log1p, sqrt, INFINITY, NAN
 from cython.parallel cimport parallel
 
 cdef extern from "platform.h" nogil:

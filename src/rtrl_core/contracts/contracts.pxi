@@ -27,6 +27,8 @@ cdef class Context:
     cdef int64_t *clock              # [1] time steps since the session began
     cdef Stage *stages               # [depth]
     cdef Record *records             # [depth] of the current step
+    cdef real *row                   # [threads, row_length] room for a row of weights, padding included
+    cdef long row_length
 
     def __dealloc__(self):
         free(self.stages)
@@ -67,6 +69,7 @@ cdef class Estimator:
     cdef readonly bint carries       # False: G is always 0 and credit() does nothing
     cdef bint probing                # credit must act at once (influence() asks for single rows)
     cdef real *gradient              # flat, the sum over lanes of everything credited
+    cdef bint blank                  # its content was used up: the next credit overwrites it
     cdef real *kept                  # flat copy of the gradient before it was cleared, or NULL
     cdef double cap                  # largest norm of a block of G
     cdef int64_t *counts             # [lanes, 2] blocks capped, blocks that were not finite

@@ -175,6 +175,13 @@ cdef inline void credit_outer(const Stage *stage, const Record *record, long lan
     credit_steps(stage, record, 1, lanes, y, gradient, NULL, first, last)
 
 
+cdef inline void credit_outer_anew(const Stage *stage, const Record *record, const real *y, real *h_hat, real *gradient, long first, long last) noexcept nogil:
+    """The same for one lane and into a gradient of any content: whole rows at once, with room for one in h_hat [ldg]."""
+    extend(stage, record, 0, h_hat)
+    memset(h_hat + stage.m, 0, (stage.ldg - stage.m) * sizeof(real))
+    outers_anew(last - first, stage.ldg, 1, y + first, stage.rows, h_hat, stage.ldg, gradient + first * stage.ldg, stage.ldg)
+
+
 cdef inline void credit_steps(const Stage *stage, const Record *records, long steps, long lanes, const real *y, real *gradient,
                               real *columns, long first, long last) noexcept nogil:
     """The same for `steps` records, one after the other as on a tape, of which each is dense or has ids; y [steps, lanes, rows].

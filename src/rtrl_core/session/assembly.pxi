@@ -96,6 +96,8 @@ cdef class Assembly(Clock):
         for l in range(net.depth):
             net.records[l] = record_layout(arena, f"record{l}.", "state", &net.stages[l], net.lanes)
             self.trial_stream.records[l] = record_layout(arena, f"trial{l}.", "workspace", &net.stages[l], net.lanes)
+        net.row_length = max(net.stages[0].ldw, self.ldv)
+        net.row = arena.reals("row", "workspace", <double>net.threads * net.row_length)
         self.z = arena.reals("z", "workspace", lanes * rows)
         if net.lanes >= LANES_BLOCK_FROM and self.optimizer is not None and self.update_every >= TURN_FROM:
             self.turned = arena.reals("turned", "workspace", <double>net.depth * turned_size(net.stages[0].rows, net.stages[0].m))

@@ -19,6 +19,7 @@ cdef class Clock(Gradients):
                 self.turn_weights(team, job, t)
                 self.step(team, job, t)
             self.forget_turned(team)
+            self.wipe(team, self.estimator)
         elif job.work == EVALUATE:
             for t in range(job.steps):
                 self.turn_weights(team, job, t)
@@ -58,6 +59,7 @@ cdef class Clock(Gradients):
         team_barrier(team)
         if team.rank == 0:
             self.net.error, self.net.closing = NULL, False
+            mark_all(self.estimator, False)
         if due:
             settle_all(self.estimator, team)
             if self.estimator.next is not None:
@@ -130,6 +132,14 @@ cdef class Clock(Gradients):
     cdef void credit_readout(self, Team team, const real *error) noexcept nogil:
         cdef long n = self.net.n, first = team_first(team, self.outputs), last = team_last(team, self.outputs), b, v
         cdef real *gradient = self.estimator.gradient + self.readout_offset
+        cdef real *row
+        if self.estimator.blank:
+            row = row_of(self.net, team)
+            memcpy(row, self.live.s, n * sizeof(real))
+            memset(row + n, 0, (self.ldv - n) * sizeof(real))
+            row[n] = 1
+            outers_anew(last - first, self.ldv, 1, error + first, self.outputs, row, self.ldv, gradient + first * self.ldv, self.ldv)
+            return
         outers(last - first, n, self.net.lanes, error + first, self.outputs, self.live.s, self.net.k * n,
                gradient + first * self.ldv, self.ldv)
         for b in range(self.net.lanes):

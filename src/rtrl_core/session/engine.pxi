@@ -102,7 +102,7 @@ cdef class Engine(Usual):
     def forget_gradient(self):
         cdef long c
         for c in range(self.parameters // CHUNK):
-            self.forget(self.estimator, c)
+            self.forget(self.estimator, c, True)
 
     def close(self):
         """End the current step.  An estimator that takes it in may add what it still owes to the gradient, so this comes before

@@ -66,7 +66,9 @@ cdef class Gradients(Player):
                     finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
                 self.optimizer.update(self.weights, gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
             if clear:
-                self.forget(self.estimator, c)
+                self.forget(self.estimator, c, False)
+        if clear and team.rank == 0:
+            mark_all(self.estimator, True)
         team_barrier(team)
 
     cdef inline const real *mask_of(self, long chunk) noexcept nogil:
@@ -74,10 +76,24 @@ cdef class Gradients(Player):
             return NULL
         return self.mask + chunk * CHUNK
 
-    cdef void forget(self, Estimator estimator, long chunk) noexcept nogil:
-        """Clear one chunk of all gradients; shadows keep a copy for whoever asks."""
+    cdef void forget(self, Estimator estimator, long chunk, bint wipe) noexcept nogil:
+        """Clear one chunk of all gradients, or, without `wipe`, of those that the next step does not overwrite; shadows keep
+        a copy for whoever asks."""
         if estimator.kept is not NULL:
             memcpy(estimator.kept + chunk * CHUNK, estimator.gradient + chunk * CHUNK, CHUNK * sizeof(real))
-        memset(estimator.gradient + chunk * CHUNK, 0, self.chunk_bytes)
+        if wipe or not overwrites(estimator):
+            memset(estimator.gradient + chunk * CHUNK, 0, self.chunk_bytes)
         if estimator.next is not None:
-            self.forget(estimator.next, chunk)
+            self.forget(estimator.next, chunk, wipe)
+
+    cdef void wipe(self, Team team, Estimator estimator) noexcept nogil:
+        """Clear the gradients that no step overwrote."""
+        cdef long chunks = self.parameters // CHUNK, c
+        if estimator.blank:
+            for c in range(team_first(team, chunks), team_last(team, chunks)):
+                memset(estimator.gradient + c * CHUNK, 0, self.chunk_bytes)
+            team_barrier(team)
+            if team.rank == 0:
+                estimator.blank = False
+        if estimator.next is not None:
+            self.wipe(team, estimator.next)

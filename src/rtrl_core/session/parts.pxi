@@ -69,13 +69,18 @@ cdef void credit_all(Estimator estimator, Team team, bint opened, const real *y,
     """Credit delta to the chain (to its first alone while that is probed): exactly through the open record and then
     into G, or into G at once."""
     cdef Stage *stage
-    cdef long above = 0
+    cdef long above = 0, first, last
     cdef int l
     if reads_record(estimator, opened):
         for l in range(estimator.net.depth):
             stage = &estimator.net.stages[l]
-            credit_outer(stage, &estimator.net.records[l], estimator.net.lanes, y + above, estimator.gradient + stage.offset,
-                         team_first(team, stage.rows), team_last(team, stage.rows))
+            first, last = team_first(team, stage.rows), team_last(team, stage.rows)
+            if estimator.blank:
+                credit_outer_anew(stage, &estimator.net.records[l], y + above, row_of(estimator.net, team),
+                                  estimator.gradient + stage.offset, first, last)
+            else:
+                credit_outer(stage, &estimator.net.records[l], estimator.net.lanes, y + above,
+                             estimator.gradient + stage.offset, first, last)
             above += estimator.net.lanes * stage.rows
         team_barrier(team)
         if estimator.carries:
@@ -84,6 +89,19 @@ cdef void credit_all(Estimator estimator, Team team, bint opened, const real *y,
         estimator.credit(team, delta)
     if estimator.next is not None and not estimator.probing:
         credit_all(estimator.next, team, opened, y, delta, pulled)
+
+
+cdef bint overwrites(Estimator estimator) noexcept nogil:
+    """Does the next step write every row of the gradient before it adds to it?  A fresh estimator is always credited through
+    the record first; only for one lane is that as cheap for whole rows as clearing them."""
+    return estimator.fresh and estimator.net.lanes == 1
+
+
+cdef void mark_all(Estimator estimator, bint used_up) noexcept nogil:
+    """The gradients of the chain were used up, or written again."""
+    estimator.blank = used_up and overwrites(estimator)
+    if estimator.next is not None:
+        mark_all(estimator.next, used_up)
 
 
 cdef void settle_all(Estimator estimator, Team team) noexcept nogil:
@@ -112,6 +130,11 @@ cdef inline double sum_of(long count, const double *x, long stride) noexcept nog
     for i in range(count):
         total += x[i * stride]
     return total
+
+
+cdef inline real *row_of(Context net, Team team) noexcept nogil:
+    """Room for a row of weights, of this thread."""
+    return net.row + team.rank * net.row_length
 
 
 cdef inline int len_of(Estimator estimator) noexcept nogil:
