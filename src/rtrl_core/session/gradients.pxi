@@ -40,11 +40,15 @@ cdef class Gradients(Player):
         """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are cleared.
 
         A chunk is finished, used and cleared while it is in the first cache, unless the optimizer needs the gradient as a whole.
+        The second pass goes backwards: the last chunks of the first are still near, and the next step begins with the first
+        weights.
         """
         cdef long chunks = self.parameters // CHUNK, c
         cdef real *gradient = self.estimator.gradient
         cdef bint whole = self.optimizer.whole
         cdef double norm, clip
+        if team.rank == 0:
+            self.optimizer.lr = rate     # not next to the norm: one store of both would let the step wait for the norm
         for c in range(team_first(team, chunks), team_last(team, chunks)):
             self.partial[3 * c] = scaled_norm2(CHUNK, factor, gradient + c * CHUNK, self.mask_of(c))
         team_barrier(team)
@@ -52,7 +56,7 @@ cdef class Gradients(Player):
         clip = self.optimizer.clip_norm / norm if norm > self.optimizer.clip_norm else 1
         if team.rank == 0:
             self.counters[UPDATES if isfinite(norm) else SKIPPED] += 1
-            self.optimizer.lr, self.optimizer.norm = rate, norm
+            self.optimizer.norm = norm
             self.optimizer.begin()
         team_barrier(team)
         if isfinite(norm) and whole:
@@ -60,7 +64,7 @@ cdef class Gradients(Player):
                 finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
             team_barrier(team)
             self.optimizer.prepare(team, gradient, clip)
-        for c in range(team_first(team, chunks), team_last(team, chunks)):
+        for c in range(team_last(team, chunks) - 1, team_first(team, chunks) - 1, -1):
             if isfinite(norm):
                 if not whole:
                     finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
