@@ -83,6 +83,7 @@ def _prices():
         ("RHN", rtrl.BlockOK(2, 8), 8, 1.0, True),
         ("RHN", rtrl.BlockOK(8, 16), 16, 1.4, True),
         ("RHN", rtrl.OK(4), 1, 5.2, True),
+        ("RHN", rtrl.OK(1), 1, 1.3, True),
     ]
     if blocked(8) is not None:
         wanted += [("RHN", blocked(8), 1, 1.4, False), ("GRU", blocked(8), 1, 2.2, False)]

@@ -190,7 +190,6 @@ RTRL_INLINE void mixes(long rows, long inner, long cols, const real *M, long ldm
     product(1, rows, inner, cols, (Left){M, ldm, 1}, X, ldx, Y, ldy);
 }
 
-#define PULL_AHEAD 16 /* rows */
 /* Panels that lie one after the other are read side by side: four streams get twice as much out of a last cache as one.
  * Even and odd rows have a sum each, so that one panel alone does not wait for its additions. */
 RTRL_FLATTEN void panels_tile(const long panels, long rows, const real *delta, const real *in, real *y) {
@@ -202,7 +201,6 @@ RTRL_FLATTEN void panels_tile(const long panels, long rows, const real *delta, c
     EACH(p, panels) EACH(v, vecs) sum[p * vecs + v] =                                         \
         vec_fma(vec_of(delta[row]), vec_load(in + p * size + (row) * PANEL + v * VEC), sum[p * vecs + v]);
     for (; i + 2 <= rows; i += 2) {
-        EACH(p, panels) soon_needed(in + p * size + (i + PULL_AHEAD) * PANEL, 2 * PANEL, 0);
         ROW(even, i)
         ROW(odd, i + 1)
     }
@@ -266,7 +264,7 @@ RTRL_INLINE double panel_scaled(long rows, real factor, const real *in, real *ou
 RTRL_INLINE void panel_product_ahead(long rows, long inner, const real *H, long ldh, const real *in, real *out, const real *next) {
     for (long i = 0; i < rows; i += TILE_ROWS) {
         const long count = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
-        for (long c = 0; c < count * PANEL; c += PANEL / 2) RTRL_PREFETCH(next + i * PANEL + c);
+        soon_needed(next + i * PANEL, count * PANEL, 0);
         product(1, count, inner, PANEL, (Left){H + i * ldh, ldh, 1}, in, PANEL, out + i * PANEL, PANEL);
     }
 }

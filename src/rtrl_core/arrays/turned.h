@@ -6,7 +6,7 @@
  *   turned_put    T += sum_b  Y[b, row] [one-hot ; 1]                     the gradient of those columns ...
  *   turn_back     G += T^T,  T = 0                                        ... to the others
  *
- * A panel holds TURNED_ROWS rows of W: T[row / TURNED_ROWS][q][row % TURNED_ROWS], so that a tile reads it from one end to the other, and meets
+ * A panel holds BAND rows of W: T[row / BAND][q][row % BAND], so that a tile reads it from one end to the other, and meets
  * as many lanes with every vector of it as registers allow.  Without it (dots.h) every number of W is read for itself.
  *
  * Law: the same sums as those of `dots`, bit by bit, of a block of lanes.
@@ -17,11 +17,11 @@
 #include "lanes.h"
 
 #define TILE_LANES (REGISTERS > 16 ? 8 : 4)
-#define TURNED_VECS (REGISTERS / (TILE_LANES + 1))
-#define TURNED_ROWS (TURNED_VECS * VEC)
+#define BAND_VECS (REGISTERS / (TILE_LANES + 1))
+#define BAND (BAND_VECS * VEC)
 
-RTRL_INLINE long turned_size(long rows, long cols) { return ((rows + TURNED_ROWS - 1) / TURNED_ROWS * cols + 1) * TURNED_ROWS; }
-RTRL_INLINE long turned_place(long cols, long row, long q) { return (row / TURNED_ROWS * cols + q) * TURNED_ROWS + row % TURNED_ROWS; }
+RTRL_INLINE long turned_size(long rows, long cols) { return ((rows + BAND - 1) / BAND * cols + 1) * BAND; }
+RTRL_INLINE long turned_place(long cols, long row, long q) { return (row / BAND * cols + q) * BAND + row % BAND; }
 
 /* Rows [first, last) of W [., cols]. */
 RTRL_INLINE void turn(long first, long last, long cols, const real *W, long ldw, real *T) {
@@ -33,27 +33,27 @@ RTRL_INLINE void turn(long first, long last, long cols, const real *W, long ldw,
             Vec w[VEC_LENGTH];
             EACH(i, VEC) w[i] = vec_load(W + (row + i) * ldw + q);
             transpose(w);
-            EACH(j, VEC) vec_store(t + (q + j) * TURNED_ROWS, w[j]);
+            EACH(j, VEC) vec_store(t + (q + j) * BAND, w[j]);
         }
         for (; q < cols; q++)
-            for (long i = 0; i < whole; i++) t[q * TURNED_ROWS + i] = W[(row + i) * ldw + q];
+            for (long i = 0; i < whole; i++) t[q * BAND + i] = W[(row + i) * ldw + q];
         row += whole;
     }
 }
 
 /* The pieces of [first, last) that lie in one panel: `count` rows from `row` on. */
-#define PIECE_OF(row, last) ((last) - (row) < TURNED_ROWS - (row) % TURNED_ROWS ? (last) - (row) : TURNED_ROWS - (row) % TURNED_ROWS)
+#define PIECE_OF(row, last) ((last) - (row) < BAND - (row) % BAND ? (last) - (row) : BAND - (row) % BAND)
 #define EACH_PIECE for (long row = first, count; row < last && (count = PIECE_OF(row, last)) > 0; row += count)
 
 /* `pick` may be NULL, or negative for a lane that picks nothing. */
 RTRL_INLINE void turned_pick(long first, long last, long cols, long lanes, const real *T, long from, const int32_t *pick,
                              real *Z, long ldz) {
     EACH_PIECE {
-        const real *t = T + turned_place(cols, row, 0), *bias = t + (cols - 1) * TURNED_ROWS;
+        const real *t = T + turned_place(cols, row, 0), *bias = t + (cols - 1) * BAND;
         for (long b = 0; b < lanes; b++) {
             real *z = Z + b * ldz + row;
             if (pick && pick[b] >= 0) {
-                const real *column = t + (from + pick[b]) * TURNED_ROWS;
+                const real *column = t + (from + pick[b]) * BAND;
                 for (long i = 0; i < count; i++) z[i] = bias[i] + column[i];
             } else
                 memcpy(z, bias, count * sizeof(real));
@@ -68,20 +68,20 @@ RTRL_FLATTEN void put_tile(const long vecs, long lanes, const real *Y, long ldy,
     for (long b = 0; b < lanes; b++, Y += ldy) {
         EACH(v, vecs) sum[v] += vec_load(Y + v * VEC);
         if (!pick || pick[b] < 0) continue;
-        EACH(v, vecs) vec_store(T + pick[b] * TURNED_ROWS + v * VEC, vec_load(T + pick[b] * TURNED_ROWS + v * VEC) + vec_load(Y + v * VEC));
+        EACH(v, vecs) vec_store(T + pick[b] * BAND + v * VEC, vec_load(T + pick[b] * BAND + v * VEC) + vec_load(Y + v * VEC));
     }
     EACH(v, vecs) vec_store(bias + v * VEC, sum[v]);
 }
 
 RTRL_INLINE void turned_put(long first, long last, long cols, long lanes, const real *Y, long ldy, const int32_t *pick, real *T) {
     EACH_PIECE {
-        real *t = T + turned_place(cols, row, 0), *bias = t + (cols - 1) * TURNED_ROWS;
+        real *t = T + turned_place(cols, row, 0), *bias = t + (cols - 1) * BAND;
         const real *y = Y + row;
-        if (count == TURNED_ROWS) put_tile(TURNED_VECS, lanes, y, ldy, pick, t, bias);
-        for (long b = 0; count < TURNED_ROWS && b < lanes; b++, y += ldy)
+        if (count == BAND) put_tile(BAND_VECS, lanes, y, ldy, pick, t, bias);
+        for (long b = 0; count < BAND && b < lanes; b++, y += ldy)
             for (long i = 0; i < count; i++) {
                 bias[i] += y[i];
-                if (pick && pick[b] >= 0) t[pick[b] * TURNED_ROWS + i] += y[i];
+                if (pick && pick[b] >= 0) t[pick[b] * BAND + i] += y[i];
             }
     }
 }
@@ -93,13 +93,13 @@ RTRL_INLINE void turn_back(long first, long last, long cols, real *T, real *G, l
         long q = 0;
         for (; whole > 1 && q + VEC <= cols; q += VEC) {
             Vec some[VEC_LENGTH];
-            EACH(j, VEC) some[j] = vec_load(t + (q + j) * TURNED_ROWS);
+            EACH(j, VEC) some[j] = vec_load(t + (q + j) * BAND);
             transpose(some);
             EACH(i, VEC) vec_store(g + i * ldg + q, vec_load(g + i * ldg + q) + some[i]);
         }
         for (; q < cols; q++)
-            for (long i = 0; i < whole; i++) g[i * ldg + q] += t[q * TURNED_ROWS + i];
-        for (q = 0; q < cols; q++) memset(t + q * TURNED_ROWS, 0, whole * sizeof(real));
+            for (long i = 0; i < whole; i++) g[i * ldg + q] += t[q * BAND + i];
+        for (q = 0; q < cols; q++) memset(t + q * BAND, 0, whole * sizeof(real));
         row += whole;
     }
 }
@@ -111,14 +111,14 @@ RTRL_FLATTEN void turned_tile(const long lanes, const long vecs, long width, lon
     EACH(s, lanes * vecs) sum[s] = (Vec){0};
 #define TERM(k)                                                                               \
     {                                                                                         \
-        EACH(v, vecs) t[v] = vec_load(T + (k)*TURNED_ROWS + v * VEC);                                \
+        EACH(v, vecs) t[v] = vec_load(T + (k)*BAND + v * VEC);                                \
         EACH(b, lanes) {                                                                      \
             const Vec x = vec_of(turned[(k)*LANE_BLOCK + b]);                                 \
             EACH(v, vecs) sum[b * vecs + v] = vec_fma(x, t[v], sum[b * vecs + v]);            \
         }                                                                                     \
     }
     long k = 1;
-    for (; k < inner; k += 2, turned += 2 * LANE_BLOCK, T += 2 * TURNED_ROWS) {
+    for (; k < inner; k += 2, turned += 2 * LANE_BLOCK, T += 2 * BAND) {
         TERM(0)
         TERM(1)
     }
@@ -138,7 +138,7 @@ RTRL_FLATTEN void turned_tile(const long lanes, const long vecs, long width, lon
 /* Columns [from, from + inner) of W, for rows [first, last) and a block of lanes. */
 RTRL_INLINE void turned_dots(long first, long last, long cols, long from, long inner, long lanes, const real *T, const real *X,
                               long ldx, real *Z, long ldz) {
-    real turned[DEPTH * LANE_BLOCK], spare[TILE_LANES * TURNED_ROWS];
+    real turned[DEPTH * LANE_BLOCK], spare[TILE_LANES * BAND];
     for (long begun = 0; begun < inner; begun += DEPTH) {
         const long depth = inner - begun < DEPTH ? inner - begun : DEPTH;
         turn_lanes(depth, lanes, X + begun, ldx, turned);
@@ -147,14 +147,14 @@ RTRL_INLINE void turned_dots(long first, long last, long cols, long from, long i
             for (long b = 0; b < lanes; b += TILE_LANES) {
                 const int full = b + TILE_LANES <= lanes;
                 real *z = full ? Z + b * ldz + row : spare;
-                const long ld = full ? ldz : TURNED_ROWS;
+                const long ld = full ? ldz : BAND;
                 if (!full)
-                    for (long c = b; c < lanes; c++) memcpy(spare + (c - b) * TURNED_ROWS, Z + c * ldz + row, count * sizeof(real));
-#define TILES(vecs) if (vecs <= TURNED_VECS && count <= vecs * VEC) turned_tile(TILE_LANES, vecs, count, depth, turned + b, t, z, ld)
+                    for (long c = b; c < lanes; c++) memcpy(spare + (c - b) * BAND, Z + c * ldz + row, count * sizeof(real));
+#define TILES(vecs) if (vecs <= BAND_VECS && count <= vecs * VEC) turned_tile(TILE_LANES, vecs, count, depth, turned + b, t, z, ld)
                 TILES(1); else TILES(2); else TILES(3);
 #undef TILES
                 if (!full)
-                    for (long c = b; c < lanes; c++) memcpy(Z + c * ldz + row, spare + (c - b) * TURNED_ROWS, count * sizeof(real));
+                    for (long c = b; c < lanes; c++) memcpy(Z + c * ldz + row, spare + (c - b) * BAND, count * sizeof(real));
             }
         }
     }

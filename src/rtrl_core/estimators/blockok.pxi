@@ -127,16 +127,16 @@ cdef class BlockOK(Estimator):
     cdef inline Terms terms_of(self, long group, long lane, int l) noexcept nogil:
         """After a reset in the block, even at its start, A and the records before it are no terms."""
         cdef long kn = self.net.k * self.net.n, start = debts_start(&self.debts, self.net.lanes, self.fill[0], lane)
+        cdef long place = lane * self.net.k * self.net.stages[l].rows
         cdef Terms terms
-        terms.stage, terms.l, terms.depth, terms.block, terms.start = &self.net.stages[l], l, self.net.depth, self.block, max(start, 0)
-        terms.products = self.rank if start < 0 else 0
-        terms.dense = self.block - terms.start - (l == self.net.depth - 1)
+        terms.stage, terms.l, terms.depth = &self.net.stages[l], l, self.net.depth
+        terms.block, terms.start, terms.products = self.block, max(start, 0), self.rank if start < 0 else 0
         terms.count = terms.products + self.block - terms.start
+        terms.dense = terms.count - terms.products - (l == self.net.depth - 1)
         terms.A, terms.size = self.A[l] + lane * self.rank * self.size, self.size
         terms.P = self.P + group * self.net.depth * self.block * kn * suffix_row(kn)
         terms.step = self.net.lanes * self.net.k * terms.stage.rows
-        terms.D = self.tape.records[l].D + lane * self.net.k * terms.stage.rows
-        terms.D_last = self.net.records[l].D + lane * self.net.k * terms.stage.rows
+        terms.D, terms.D_last = self.tape.records[l].D + place, self.net.records[l].D + place
         return terms
 
     cdef void reduce(self, Team crew, long group, long thread, long lane, int l) noexcept nogil:
@@ -144,29 +144,28 @@ cdef class BlockOK(Estimator):
         cdef Terms terms = self.terms_of(group, lane, l)
         cdef long most = self.rank + self.block, square = terms.count * terms.count, unit, units = panels_of(self.net.n), p
         cdef real *mix = self.mix + group * (self.rank + 1) * most
+        cdef real *panel = self.panel + thread * self.net.k * self.net.n * PANEL
         cdef real *slopes = self.slopes + thread * <long>mix_room(self.net.k, self.rank, self.block)
         cdef double *room = self.room + thread * <long>gram_room(terms.stage.r, self.rank, self.block)
         cdef double *inner = self.inner + group * units * most * most
         cdef Reduction r = reduction_at(self.small + group * <long>reduction_room(most, self.rank, self.net.stages[0].m),
                                         terms.count, self.rank, self.net.stages[l].m)
         cdef int again, passes = 2 if RTRL_WIDTH == 64 else 1  # float32 numbers are no better than one pass
-        # Units of whole panels meet each other as soon as all their maps are multiplied, while those are in the second cache.
-        cdef long together = terms.stage.r if terms.stage.n % PANEL == 0 else 0
+        cdef long together = terms.stage.r if terms.stage.n % PANEL == 0 else 0  # whole panels meet while they are in the cache
         if together == 0:
-            self.multiply(thread, &terms, team_first(crew, self.panels), team_last(crew, self.panels))
-            team_barrier(crew)
+            terms_multiply(&terms, team_first(crew, self.panels), team_last(crew, self.panels), panel)
+        team_barrier(crew)
         for again in range(passes):
             for unit in range(team_first(crew, units), team_last(crew, units)):
                 if again == 0:
-                    self.multiply(thread, &terms, unit * together, (unit + 1) * together)
+                    terms_multiply(&terms, unit * together, (unit + 1) * together, panel)
                 terms_gram(&terms, unit * PANEL, min(self.net.n, (unit + 1) * PANEL), r.R2 if again else NULL, room,
                            inner + unit * square)
             team_barrier(crew)
             if crew.rank == 0:
-                memset(r.K, 0, square * sizeof(double))
-                for unit in range(units):
-                    axpy8(square, 1, inner + unit * square, r.K)
-                triangle(terms.count, r.K, r.C if again else r.R2)
+                for unit in range(1, units):
+                    axpy8(square, 1, inner + unit * square, inner)
+                triangle(terms.count, inner, r.C if again else r.R2)
                 if again:
                     triangle_product(terms.count, r.C, r.R2)
             team_barrier(crew)
@@ -176,11 +175,6 @@ cdef class BlockOK(Estimator):
         for p in range(team_first(crew, self.panels), team_last(crew, self.panels)):
             terms_mix(&terms, panel_in_order(terms.stage, p), self.rank, mix, slopes)
         team_barrier(crew)
-
-    cdef void multiply(self, long thread, const Terms *terms, long first, long last) noexcept nogil:
-        cdef long kn = self.net.k * self.net.n, i
-        for i in range(first, last):
-            terms_multiply(terms, panel_in_order(terms.stage, i), panel_in_order(terms.stage, i + 1), self.panel + thread * kn * PANEL)
 
     cdef void mix_terms(self, Reduction *r, long group, long lane, int l, long first, real *mix) noexcept nogil:
         """The new u of one stage, and the matrix that makes the new A from the terms, 0 where they are dropped."""

@@ -17,7 +17,7 @@
 
 cdef inline double reduction_room(double count, double rank, double m) noexcept nogil:
     """Doubles that one reduction needs; counted in double, so that too much is refused and not wrapped around."""
-    return count * m + m + 4 * count * count + count * (count + 1) + 2 * count + count * rank + rank
+    return count * m + m + 4 * count * count + 4 * count + count * rank + rank
 
 
 cdef struct Reduction:
@@ -26,7 +26,7 @@ cdef struct Reduction:
     long m
     double *Q                        # [terms, m]: u, then their orthonormal basis
     double *newest                   # [m]: what singular vectors are oriented along
-    double *K                        # [terms, terms + 1]: inner products of A
+    double *rows                     # [2, terms]: room
     double *R1                       # [terms, terms]
     double *R2                       # [terms, terms]
     double *C                        # [terms, terms]
@@ -43,8 +43,8 @@ cdef inline Reduction reduction_at(double *room, long count, long rank, long m) 
     r.count, r.rank, r.m = count, rank, m
     r.Q = room
     r.newest = r.Q + count * m
-    r.K = r.newest + m
-    r.R1 = r.K + count * (count + 1)
+    r.rows = r.newest + m
+    r.R1 = r.rows + 2 * count
     r.R2 = r.R1 + count * count
     r.C = r.R2 + count * count
     r.J = r.C + count * count
@@ -147,8 +147,8 @@ cdef inline void reduction_factors(Reduction *r, double factor, real *u, real *m
     """u [rank, m], and mix [rank, count] with A'_k = factor sum_i mix[k, i] A_i."""
     cdef long n = r.count, i, j, k
     cdef double weight
-    cdef double *left = r.K          # row k of Mix' J; nobody needs K any more
-    cdef double *right = r.K + n     # row k of Mix' diag(1/d) J
+    cdef double *left = r.rows       # row k of Mix' J
+    cdef double *right = r.rows + n  # row k of Mix' diag(1/d) J
     for k in range(r.rank):
         memset(left, 0, 2 * n * sizeof(double))
         for i in range(n):

@@ -33,24 +33,31 @@ cdef inline const real *terms_D(const Terms *terms, long t) noexcept nogil:
     return terms.D + t * terms.step if t < terms.block - 1 else terms.D_last
 
 
-cdef inline void terms_multiply(const Terms *terms, long p, long following, real *room) noexcept nogil:
-    """Panel p of every A_i <- P_0 A_i; room [kn, PANEL].  Panel `following` will be next."""
-    cdef long n = terms.stage.n, kn = terms.stage.k * n, ldp = suffix_row(kn), i, d, row
+cdef inline void terms_multiply(const Terms *terms, long first, long last, real *room) noexcept nogil:
+    """Panels [first, last), in the order of panel_in_order, of every A_i <- P_0 A_i; room [kn, PANEL].  What comes next is fetched."""
+    cdef const Stage *stage = terms.stage
+    cdef long n = stage.n, kn = stage.k * n, ldp = suffix_row(kn), task, d, row
     cdef const real *P = terms_P(terms, -1)
-    cdef real *panel = terms.A + p * kn * PANEL
-    cdef real *next
-    for i in range(terms.products):
+    cdef real *panel
+    cdef real *next = multiplied(terms, first * terms.products)
+    for task in range(first * terms.products, last * terms.products):
+        panel, next = next, multiplied(terms, task + 1)
         memcpy(room, panel, kn * PANEL * sizeof(real))
-        next = panel + terms.size if i < terms.products - 1 else terms.A + following * kn * PANEL
-        if terms.depth * terms.block > 1:
+        if terms.depth * terms.block == 1:  # one Jacobian: only the columns of h are dense
+            panel_product_ahead(kn, n, P, ldp, room, panel, next)
+            for row in range(kn):
+                for d in range(1, stage.k):
+                    axpy(PANEL, P[row * ldp + d * n + row % n], room + (d * n + row % n) * PANEL, panel + row * PANEL)
+        else:
             panel_product_ahead(kn, kn, P, ldp, room, panel, next)
-            panel = next
-            continue
-        panel_product_ahead(kn, n, P, ldp, room, panel, next)  # one Jacobian: only the columns of h are dense
-        for row in range(kn):
-            for d in range(1, terms.stage.k):
-                axpy(PANEL, P[row * ldp + d * n + row % n], room + (d * n + row % n) * PANEL, panel + row * PANEL)
-        panel = next
+
+
+cdef inline real *multiplied(const Terms *terms, long task) noexcept nogil:
+    """The panel that is multiplied as number `task`, or any address after the last."""
+    if terms.products == 0:
+        return terms.A
+    return (terms.A + task % terms.products * terms.size
+            + panel_in_order(terms.stage, task // terms.products) * terms.stage.k * terms.stage.n * PANEL)
 
 
 cdef inline double mix_room(double k, double rank, double block) noexcept nogil:
@@ -86,7 +93,8 @@ cdef inline void terms_mix(const Terms *terms, long p, long rank, const real *mi
         for i in range(rank if terms.dense < count - terms.products else 0):
             for c in range(stage.k):
                 for t in range(run):
-                    A[i * terms.size + (c * n + j + t) * PANEL + q + t] += mix[(i + 1) * count - 1] * terms.D_last[c * stage.rows + column + t]
+                    A[i * terms.size + (c * n + j + t) * PANEL + q + t] += (mix[(i + 1) * count - 1]
+                                                                            * terms.D_last[c * stage.rows + column + t])
         column += run
 
 
