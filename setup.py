@@ -1,10 +1,11 @@
 """Build of the compiled core: one Cython source, one extension per CPU level and float width.
 
 Environment (for development):
-RTRL_LEVELS  comma-separated CPU levels to build (default: all of baseline, avx2, avx512 on x86-64)
+RTRL_LEVELS  comma-separated CPU levels to build (default: all of baseline, avx2, avx512, amx on x86-64)
 RTRL_WIDTHS  comma-separated float widths to build (default: f32,f64)
 """
 
+import itertools
 import os
 import platform
 import shutil
@@ -27,6 +28,7 @@ LEVELS = {"baseline": []}
 if X86:
     LEVELS["avx2"] = ["-mavx2", "-mfma"]
     LEVELS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"]
+    LEVELS["amx"] = [*LEVELS["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]
 WIDTHS = {"f32": [], "f64": [("RTRL_DOUBLE", "1")]}
 
 
@@ -74,8 +76,8 @@ def siblings():
     depends = [str(path) for pattern in ("**/*.pxi", "**/*.h") for path in SOURCE.glob(pattern)]
     shutil.rmtree(GENERATED, ignore_errors=True)
     GENERATED.mkdir(parents=True)
-    for level in chosen("RTRL_LEVELS", LEVELS):
-        for width in chosen("RTRL_WIDTHS", WIDTHS):
+    for level, width in itertools.product(chosen("RTRL_LEVELS", LEVELS), chosen("RTRL_WIDTHS", WIDTHS)):
+        if level != "amx" or width == "f32" and accepted(*LEVELS[level]):  # that unit is for float32; gcc 11 knows it
             name = f"_{width}_{level}"
             source = GENERATED / f"{name}.pyx"
             source.write_text(f'# The core for {width} at CPU level {level}.\ninclude "floors.pxi"\n')

@@ -1,4 +1,4 @@
-# Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, carry.h, blocks.h, functions.h, descents.h,
+# Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, panels.h, carry.h, blocks.h, functions.h, descents.h,
 # vectors.h, gram.h, small.h).
 cdef extern from "lanes.h" nogil:
     const long LANE_BLOCK
@@ -24,8 +24,9 @@ cdef extern from "products.h" nogil:
     void scaled_rows(long rows, long cols, long maps, const real *d, long step, const real *W, long ldw, real *H)
     void outers_anew(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
     void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)
-    void panel_product(long rows, long inner, const real *H, long ldh, const real *panel, real *out, int accumulate,
-                       long next)
+
+cdef extern from "panels.h" nogil:
+    void panel_product(long rows, long inner, const real *H, const real *panel, real *out, int accumulate, long next)
     double panel_scaled(long rows, real factor, const real *panel, real *out)
     void panel_product_ahead(long rows, long inner, const real *H, long ldh, const real *panel, real *out, const real *next)
     void panels_pull(long rows, long panels, const real *delta, const real *panel, real *y)

@@ -59,19 +59,36 @@ RTRL_INLINE real real_sqrt(real x) {
 #define RTRL_SIMD_MAX(result)
 #endif
 
-/* Denormal numbers slow products down tenfold, and a decaying influence is full of them.  They count as 0 while a
- * thread works for a session; its floating-point mode is then put back, so nothing outside notices. */
-RTRL_INLINE unsigned flush_denormals(void) {
-#if defined(__GNUC__) && defined(__SSE2__)
-    unsigned mode = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(mode | 0x8040);
-    return mode;
+/* Has this CPU level a matrix unit that tiles.h can use? */
+#if defined(__GNUC__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && RTRL_WIDTH == 32
+#include <immintrin.h>
+#define RTRL_TILES 1
 #else
-    return 0;
+#define RTRL_TILES 0
 #endif
+
+/* Around the work of a thread for a session.  Denormal numbers slow products down tenfold, and a decaying influence is
+ * full of them: they count as 0 meanwhile.  The matrix unit is told the shape of its registers.  What the thread had before
+ * is put back, so nothing outside notices. */
+RTRL_INLINE unsigned work_begins(void) {
+    unsigned mode = 0;
+#if RTRL_TILES
+    struct { uint8_t palette, start, zeros[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {1, 0, {0}, {0}, {0}};
+    for (int i = 0; i < 8; i++) shape.bytes[i] = 64, shape.rows[i] = 16;
+    __asm__ volatile("" : : "r"(&shape) : "memory");
+    _tile_loadconfig(&shape);
+#endif
+#if defined(__GNUC__) && defined(__SSE2__)
+    mode = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(mode | 0x8040);
+#endif
+    return mode;
 }
 
-RTRL_INLINE void restore_denormals(unsigned mode) {
+RTRL_INLINE void work_ends(unsigned mode) {
+#if RTRL_TILES
+    _tile_release();
+#endif
 #if defined(__GNUC__) && defined(__SSE2__)
     __builtin_ia32_ldmxcsr(mode);
 #else

@@ -1,4 +1,4 @@
-# Floor 0: what Cython needs to know of platform.h and signs.h.
+# Floor 0: what Cython needs to know of platform.h, tiles.h and signs.h.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -13,8 +13,8 @@ cdef extern from "platform.h" nogil:
     const int RTRL_OPENMP
     const long PANEL
     real real_sqrt(real x)
-    unsigned int flush_denormals()
-    void restore_denormals(unsigned int mode)
+    unsigned int work_begins()
+    void work_ends(unsigned int mode)
     ctypedef struct Barrier:
         pass
     ctypedef struct Team:
@@ -25,6 +25,10 @@ cdef extern from "platform.h" nogil:
     void team_barrier(Team team)
     long team_first(Team team, long count)
     long team_last(Team team, long count)
+
+cdef extern from "tiles.h" nogil:
+    long tiles_reals(long rows, long inner)
+    void tiles_fill(long rows, long inner, long first, long last, const real *A, long lda, real *room)
 
 cdef extern from "signs.h" nogil:
     uint64_t signs_key(uint64_t seed, uint64_t step, uint64_t lane, uint64_t stage)

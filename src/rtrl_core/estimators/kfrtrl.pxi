@@ -19,7 +19,7 @@ cdef class KFRTRL(Estimator):
     cdef real **u                    # [depth][lanes, average, m]
     cdef real **A                    # [depth][lanes, average, panels, kn, PANEL], to be multiplied by lazy
     cdef double *lazy                # [depth, lanes, average]
-    cdef real *H                     # [threads, k, n, n]
+    cdef real *H                     # [threads, factor_reals]
     cdef real *room                  # [threads, kn, PANEL]
     cdef real *h_hat                 # [threads, m]
     cdef real *signs                 # [threads, average, 2]
@@ -52,7 +52,7 @@ cdef class KFRTRL(Estimator):
             self.y[l] = arena.reals(f"y{l}", "workspace", pairs * PANEL * self.panels)
             self.met[l] = arena.reals(f"met{l}", "workspace", pairs * net.stages[l].m if self.fresh else 0)
         self.lazy = arena.doubles("lazy", "influence", pairs * net.depth)
-        self.H = arena.reals("H", "workspace", threads * kn * net.n)
+        self.H = arena.reals("H", "workspace", threads * factor_reals(<long>kn, net.n))
         self.room = arena.reals("room", "workspace", threads * kn * PANEL)
         self.h_hat = arena.reals("h_hat", "workspace", threads * net.stages[0].m)
         self.signs = arena.reals("signs", "workspace", threads * 2 * self.average)
@@ -72,12 +72,13 @@ cdef class KFRTRL(Estimator):
         cdef Team crew = share.team
         cdef int slot = team.rank if crew.size == 1 else 0, l, block
         cdef long n = self.net.n, kn = self.net.k * n, lane, pair
-        cdef real *H = self.H + slot * kn * n
+        cdef real *H = self.H + slot * factor_reals(kn, n)
         cdef bint owed = self.owed is not NULL
         # Backwards: the A that are multiplied last are still in the second cache when the next credit begins with them.
         for lane in range(share.last - 1, share.first - 1, -1):
             for l in range(self.net.depth):
-                form_jacobian(&self.net.stages[l], &self.net.records[l], lane, H, unit_first(crew, n), unit_last(crew, n))
+                form_factor(&self.net.stages[l], &self.net.records[l], lane, H, self.room + team.rank * kn * PANEL,
+                            unit_first(crew, n), unit_last(crew, n))
                 if crew.rank == 0:
                     self.net.signs(lane, l, 2 * self.average, self.signs + slot * 2 * self.average)
                 team_barrier(crew)
@@ -103,7 +104,8 @@ cdef class KFRTRL(Estimator):
         for p in range(team_last(crew, self.panels) - 1, team_first(crew, self.panels) - 1, -1):
             if owed:
                 self.pull_panels(self.owed + lane * kn, block, pair, p, 1)
-            squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * kn * self.net.n, <real>lazy,
+            squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane,
+                                    self.H + slot * factor_reals(kn, self.net.n), <real>lazy,
                                     self.factor_A(block, pair) + p * kn * PANEL, self.room + rank * kn * PANEL, -1)
         team_barrier(crew)
         if crew.rank == 0:

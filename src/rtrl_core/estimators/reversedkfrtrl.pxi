@@ -47,7 +47,7 @@ cdef class ReversedKFRTRL(Estimator):
             self.B[l] = arena.reals(f"B{l}", "influence", lanes * kn * PANEL * panels_of(net.stages[l].m))
         self.lazy = arena.doubles("lazy", "influence", lanes * net.depth)
         self.most = panels_of(net.stages[0].m)
-        self.H = arena.reals("H", "workspace", threads * kn * net.n)
+        self.H = arena.reals("H", "workspace", threads * factor_reals(<long>kn, net.n))
         self.room = arena.reals("room", "workspace", threads * kn * PANEL)
         self.nu = arena.reals("nu", "workspace", threads * kn)
         self.nu_D = arena.reals("nu_D", "workspace", threads * rows)
@@ -68,12 +68,13 @@ cdef class ReversedKFRTRL(Estimator):
         cdef Team crew = share.team
         cdef int slot = team.rank if crew.size == 1 else 0, l, block
         cdef long n = self.net.n, kn = self.net.k * n, lane, p, panels
-        cdef real *H = self.H + slot * kn * n
+        cdef real *H = self.H + slot * factor_reals(kn, n)
         cdef double *squares = self.squares + slot * self.most
         cdef real *B
         for lane in range(share.first, share.last):
             for l in range(self.net.depth):
-                form_jacobian(&self.net.stages[l], &self.net.records[l], lane, H, unit_first(crew, n), unit_last(crew, n))
+                form_factor(&self.net.stages[l], &self.net.records[l], lane, H, self.room + team.rank * kn * PANEL,
+                            unit_first(crew, n), unit_last(crew, n))
                 team_barrier(crew)
                 for block in range(self.net.depth):
                     panels, B = panels_of(self.net.stages[block].m), self.factor_B(block, lane)

@@ -36,7 +36,7 @@ cdef class RTRL(Estimator):
             columns = PANEL * ceil(columns / PANEL)
             self.G[l] = arena.reals(f"G{l}", "influence", net.lanes * kn * columns)
             self.most = max(self.most, <long>(columns / PANEL))
-        self.H = arena.reals("H", "workspace", net.threads * kn * net.n)
+        self.H = arena.reals("H", "workspace", net.threads * <double>factor_reals(<long>kn, net.n))
         self.room = arena.reals("room", "workspace", net.threads * kn * PANEL)
         self.h_hat = arena.reals("h_hat", "workspace", net.threads * <double>net.stages[0].m)
         self.squares = arena.doubles("squares", "workspace", net.threads * <double>self.most)
@@ -47,6 +47,9 @@ cdef class RTRL(Estimator):
     cdef inline real *block(self, int stage, long lane) noexcept nogil:
         return self.G[stage] + lane * panels_of(self.net.stages[stage].rows * self.net.stages[stage].m) * self.net.k * self.net.n * PANEL
 
+    cdef inline real *factor_H(self, int slot) noexcept nogil:
+        return self.H + slot * factor_reals(self.net.k * self.net.n, self.net.n)
+
     cdef void observe(self, Team team) noexcept nogil:
         cdef Share share = share_lanes(team, self.net.lanes)
         cdef long lane
@@ -54,8 +57,8 @@ cdef class RTRL(Estimator):
         cdef int slot = team.rank if share.team.size == 1 else 0
         for lane in range(share.first, share.last):
             for l in range(self.net.depth):
-                form_jacobian(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * self.net.k * self.net.n * self.net.n,
-                              unit_first(share.team, self.net.n), unit_last(share.team, self.net.n))
+                form_factor(&self.net.stages[l], &self.net.records[l], lane, self.factor_H(slot), self.room + team.rank * self.net.k * self.net.n * PANEL,
+                            unit_first(share.team, self.net.n), unit_last(share.team, self.net.n))
                 team_barrier(share.team)
                 for block in range(self.net.depth):
                     self.push_block(share.team, team.rank, slot, lane, l, block)
@@ -70,7 +73,7 @@ cdef class RTRL(Estimator):
         cdef double *squares = self.squares + slot * self.most
         cdef double total = 0, factor = 1
         for p in range(team_first(team, panels), team_last(team, panels)):
-            squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.H + slot * kn * self.net.n, 1,
+            squares[p] = push_panel(&self.net.stages[l], &self.net.records[l], lane, self.factor_H(slot), 1,
                                     G + p * kn * PANEL, self.room + rank * kn * PANEL, 1)
         team_barrier(team)
         if team.rank == 0:

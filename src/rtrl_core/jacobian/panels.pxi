@@ -12,18 +12,44 @@ cdef inline long panels_of(long columns) noexcept nogil:
 
 cdef inline void form_jacobian(const Stage *stage, const Record *record, long lane, real *H, long first, long last) noexcept nogil:
     """H[c, i, :] = E[c,0,i] e_i + sum_a D[c,a,i] W_h[a,i,:] for units i in [first, last); H is [k, n, n]."""
-    cdef long n = stage.n, c, i
-    cdef const real *E = record.E + lane * stage.k * stage.k * n
+    cdef long c
     for c in range(stage.k):
-        scaled_rows(last - first, n, stage.r, record.D + (lane * stage.k + c) * stage.rows + first, n,
-                    stage.W + first * stage.ldw, stage.ldw, H + (c * n + first) * n)
-        for i in range(first, last):
-            H[(c * n + i) * n + i] += E[c * stage.k * n + i]
+        form_rows(stage, record, lane, c, H + (c * stage.n + first) * stage.n, first, last)
+
+
+cdef inline void form_rows(const Stage *stage, const Record *record, long lane, long c, real *H, long first, long last) noexcept nogil:
+    """The rows of component c for units [first, last), from H on."""
+    cdef long n = stage.n, i
+    cdef const real *E = record.E + (lane * stage.k + c) * stage.k * n
+    scaled_rows(last - first, n, stage.r, record.D + (lane * stage.k + c) * stage.rows + first, n,
+                stage.W + first * stage.ldw, stage.ldw, H)
+    for i in range(first, last):
+        H[(i - first) * n + i] += E[i]
+
+
+cdef inline long factor_reals(long kn, long n) noexcept nogil:
+    """Room for H of one lane as `push_panel` takes it: in tiles where the CPU has a use for them (tiles.h), else [kn, n]."""
+    return max(tiles_reals(kn, n), kn * n)
+
+
+cdef inline void form_factor(const Stage *stage, const Record *record, long lane, real *H, real *room, long first, long last) noexcept nogil:
+    """The rows of H that belong to units [first, last), for `push_panel`; room [UNIT_GROUP, n]."""
+    cdef long n = stage.n, c, i, end
+    if tiles_reals(stage.k * n, n) == 0:
+        form_jacobian(stage, record, lane, H, first, last)
+        return
+    for c in range(stage.k):
+        i = first
+        while i < last:
+            end = min(i + UNIT_GROUP, last)
+            form_rows(stage, record, lane, c, room, i, end)
+            tiles_fill(stage.k * n, n, c * n + i, c * n + end, room, n, H)
+            i = end
 
 
 cdef inline double push_panel(const Stage *stage, const Record *record, long lane, const real *H, real factor, real *panel,
                               real *room, int step) noexcept nogil:
-    """panel <- factor H panel, in place through `room` [kn, PANEL]; returns the sum of squares of H panel.
+    """panel <- factor H panel, H from `form_factor`, in place through `room` [kn, PANEL]; returns the sum of squares of H panel.
 
     Panels are gone through forwards (step 1) or backwards (-1).
     """
@@ -35,7 +61,7 @@ cdef inline double push_panel(const Stage *stage, const Record *record, long lan
             for d in range(1, stage.k):
                 for i in range(n):
                     axpy(PANEL, E[(c * stage.k + d) * n + i], panel + (d * n + i) * PANEL, room + (c * n + i) * PANEL)
-    panel_product(kn, n, H, n, panel, room, stage.k > 1, step * kn)
+    panel_product(kn, n, H, panel, room, stage.k > 1, step * kn)
     return panel_scaled(kn, factor, room, panel)
 
 

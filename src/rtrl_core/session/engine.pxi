@@ -37,6 +37,26 @@ def function_values(str name, const real[::1] x, real[::1] out):
         raise ValueError(f"unknown function {name!r}")
 
 
+def panel_values(const real[:, ::1] left, const real[:, ::1] panel, real[:, ::1] out, bint accumulate):
+    """out [rows, PANEL] (+)= left [rows, inner] times panel [inner, PANEL], as the engine computes it.  Returns whether it used
+    a matrix unit."""
+    cdef long rows = left.shape[0], inner = left.shape[1], reals = tiles_reals(rows, inner)
+    cdef Arena arena = Arena()
+    cdef real *tiles
+    cdef const real *factor = &left[0, 0]
+    cdef unsigned int mode
+    arena.reals("tiles", "workspace", reals)
+    arena.allocate()
+    tiles = arena.reals("tiles", "workspace", reals)
+    mode = work_begins()
+    if reals > 0:
+        tiles_fill(rows, inner, 0, rows, factor, inner, tiles)
+        factor = tiles
+    panel_product(rows, inner, factor, &panel[0, 0], &out[0, 0], accumulate, 0)
+    work_ends(mode)
+    return reals > 0
+
+
 cdef class Engine(Usual):
     """The calls that Python makes."""
     def run(self, bint learn, bint begin, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,

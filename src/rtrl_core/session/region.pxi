@@ -28,6 +28,6 @@ cdef class Region(Arguments):
                 self.work(team_here(&self.barrier), job)
 
     cdef void work(self, Team team, const Job *job) noexcept nogil:
-        cdef unsigned int mode = flush_denormals()
+        cdef unsigned int mode = work_begins()
         self.play(team, job)
-        restore_denormals(mode)
+        work_ends(mode)
