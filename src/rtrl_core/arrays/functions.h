@@ -11,7 +11,7 @@
 #ifndef RTRL_FUNCTIONS_H
 #define RTRL_FUNCTIONS_H
 
-#include "vectors.h"
+#include "simd.h"
 
 #if RTRL_WIDTH == 64
 typedef uint64_t RealBits;
@@ -112,22 +112,23 @@ RTRL_INLINE void exps(long n, const real *x, real *y) {
 /* z becomes its softmax; returns log sum exp(z).  A ragged end goes through a block of its own, filled up with what
  * adds nothing: the last few numbers one by one would take longer than all others. */
 RTRL_INLINE double softmax(long n, real *z) {
-    const long whole = n - n % PARTS, count = n - whole;
-    real end[PARTS], *last = z + whole, top;
-    double parts[PARTS] = {0};
-    RTRL_SIMD for (long part = 0; part < PARTS; part++) end[part] = part < count ? last[part] : -(real)INFINITY;
-    top = maximum(PARTS, end);
-    if (whole) {
-        const real most = maximum(whole, z);
-        top = most > top ? most : top;
-    }
-    for (long first = 0; first < whole; first += PARTS)
-        RTRL_SIMD for (long part = 0; part < PARTS; part++) parts[part] += z[first + part] = exp1(z[first + part] - top);
-    RTRL_SIMD for (long part = 0; part < PARTS; part++) parts[part] += end[part] = exp1(end[part] - top);
-    const double total = parts_total(parts);
+    enum { BLOCK = 16 };
+    const long whole = n - n % BLOCK, count = n - whole;
+    real end[BLOCK], *last = z + whole, top = -(real)INFINITY;
+    double sums[BLOCK] = {0};
+    RTRL_SIMD for (long i = 0; i < BLOCK; i++) end[i] = i < count ? last[i] : -(real)INFINITY;
+    RTRL_SIMD_MAX(top) for (long i = 0; i < whole; i++) top = z[i] > top ? z[i] : top;
+    RTRL_SIMD_MAX(top) for (long i = 0; i < BLOCK; i++) top = end[i] > top ? end[i] : top;
+    for (long first = 0; first < whole; first += BLOCK)
+        RTRL_SIMD for (long i = 0; i < BLOCK; i++) sums[i] += z[first + i] = exp1(z[first + i] - top);
+    RTRL_SIMD for (long i = 0; i < BLOCK; i++) sums[i] += end[i] = exp1(end[i] - top);
+    EACH(i, 8) sums[i] += sums[i + 8];
+    EACH(i, 4) sums[i] += sums[i + 4];
+    EACH(i, 2) sums[i] += sums[i + 2];
+    const double total = sums[0] + sums[1];
     const real factor = 1 / (real)total;
-    scale(whole, factor, z);
-    for (long part = 0; part < count; part++) last[part] = factor * end[part];
+    RTRL_SIMD for (long i = 0; i < whole; i++) z[i] *= factor;
+    for (long i = 0; i < count; i++) last[i] = factor * end[i];
     return top + log(total);
 }
 
