@@ -47,7 +47,7 @@ RTRL_INLINE void panels_pull(long rows, long panels, const real *delta, const re
 RTRL_INLINE void panel_product(long rows, long inner, const real *H, const real *in, real *out, int accumulate, long next) {
     const int two_fit = rows * PANEL * (long)sizeof(real) <= 1 << 14; /* besides H and the result, in the first cache */
     if (tiles_reals(rows, inner) > 0) {
-        tiles_product(rows, inner, H, in, out, accumulate, in + next * PANEL);
+        tiles_product(rows, inner, H, in, out, PANEL, accumulate, in + next * PANEL);
         return;
     }
     for (long i = 0; i < rows; i += TILE_ROWS) {

@@ -28,7 +28,9 @@ cdef extern from "platform.h" nogil:
 
 cdef extern from "tiles.h" nogil:
     long tiles_reals(long rows, long inner)
+    long tiles_step(long inner)
     void tiles_fill(long rows, long inner, long first, long last, const real *A, long lda, real *room)
+    void tiles_product(long rows, long inner, const real *left, const real *panel, real *out, long ldo, int accumulate, const real *next)
 
 cdef extern from "signs.h" nogil:
     uint64_t signs_key(uint64_t seed, uint64_t step, uint64_t lane, uint64_t stage)

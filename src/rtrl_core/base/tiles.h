@@ -2,7 +2,7 @@
  *
  *   tiles_reals    room for a left factor [rows, inner], in numbers; 0 where this CPU level or this shape has no use for it
  *   tiles_fill     some of its rows, in pieces
- *   tiles_product  out[rows, PANEL] (+)= left in[inner, PANEL]
+ *   tiles_product  out[rows, PANEL] (+)= left in[inner, PANEL], rows of out any distance apart
  *
  * A float is the sum of three bfloat16, x = x0 + x1 + x2, rounded one after the other, so that |x1| <= 2^-9 |x| and
  * |x2| <= 2^-18 |x|.  Of the nine products of two floats the six with x0 y0, x0 y1, x1 y0, x0 y2, x1 y1, x2 y0 are taken: what is
@@ -38,6 +38,9 @@ RTRL_FLATTEN Vec tiles_some(const float *p, long count) {
 
 /* The halves of 32 bfloat16 as floats. */
 RTRL_FLATTEN __m512 tiles_float(__m256i x) { return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16); }
+
+/* Numbers between the tiles of rows and of those 16 rows further on. */
+RTRL_INLINE long tiles_step(long inner) { return tiles_wide(inner) * PIECES * TILE / 2; }
 
 /* Rows [first, last) of a left factor, A its row `first`; those beyond it belong to the last row. */
 RTRL_INLINE void tiles_fill(long rows, long inner, long first, long last, const real *A, long lda, real *room) {
@@ -76,11 +79,11 @@ RTRL_INLINE void tiles_of_panel(long inner, const real *in, uint16_t *tiles) {
 
 /* 32 rows of out, while as many from `next` on come from memory: registers 0 to 3 sum, 4 and 5 hold a piece of the left factor, 6 and 7 of the panel. */
 RTRL_FLATTEN void tiles_rows(long wide, long ldl, const uint16_t *left, const uint16_t *panel, int fresh, float *out,
-                             const float *next) {
+                             long ldo, const float *next) {
 #define TILES_OUT(take) take(0, 0, 0) take(1, 0, 16) take(2, 16, 0) take(3, 16, 16)
 #define TILES_ZERO(t, i, c) _tile_zero(t);
-#define TILES_TAKE(t, i, c) _tile_loadd(t, out + i * PANEL + c, PANEL * 4);
-#define TILES_KEEP(t, i, c) _tile_stored(t, out + i * PANEL + c, PANEL * 4);
+#define TILES_TAKE(t, i, c) _tile_loadd(t, out + i * ldo + c, ldo * 4);
+#define TILES_KEEP(t, i, c) _tile_stored(t, out + i * ldo + c, ldo * 4);
 #define TILES_LEFT(piece) _tile_loadd(4, left + piece * TILE, 64); _tile_loadd(5, left + ldl + piece * TILE, 64);
 #define TILES_PANEL(piece) _tile_loadd(6, panel + piece * 2 * TILE, 64); _tile_loadd(7, panel + (piece * 2 + 1) * TILE, 64);
 #define TILES_ADD _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7);
@@ -97,23 +100,23 @@ RTRL_FLATTEN void tiles_rows(long wide, long ldl, const uint16_t *left, const ui
     TILES_OUT(TILES_KEEP)
 }
 
-RTRL_INLINE void tiles_product(long rows, long inner, const real *left, const real *in, real *out, int accumulate,
+RTRL_INLINE void tiles_product(long rows, long inner, const real *left, const real *in, real *out, long ldo, int accumulate,
                                const real *next) {
     uint16_t panel[INNER_AT_ONCE / 32 * PIECES * 2 * TILE] __attribute__((aligned(64)));
     float last[32 * PANEL] __attribute__((aligned(64)));
     const long ldl = tiles_wide(inner) * PIECES * TILE;
     for (long k = 0; k < inner; k += INNER_AT_ONCE) {
         const long some = inner - k < INNER_AT_ONCE ? inner - k : INNER_AT_ONCE;
+        const int fresh = k == 0 && !accumulate;
         const uint16_t *pieces = (const uint16_t *)left + k / 32 * PIECES * TILE;
         tiles_of_panel(some, in + k * PANEL, panel);
-        for (long i = 0; i < rows; i += 32) {
-            const long count = rows - i < 32 ? rows - i : 32;
-            float *target = count == 32 ? out + i * PANEL : last;
-            if (count < 32 && (accumulate || k > 0)) memcpy(last, out + i * PANEL, count * PANEL * sizeof(float));
+        for (long i = 0; i < rows; i += 32, pieces += 2 * ldl) {
+            const int whole = rows - i >= 32;
+            float *target = whole ? out + i * ldo : last;
+            for (long j = i; j < rows && !whole && !fresh; j++) memcpy(last + (j - i) * PANEL, out + j * ldo, PANEL * sizeof(float));
             __asm__ volatile("" ::: "memory"); /* the compiler does not know what the unit reads */
-            tiles_rows(tiles_wide(some), ldl, pieces + i / 16 * ldl, panel, k == 0 && !accumulate, target,
-                       next + i * PANEL);
-            if (count < 32) memcpy(out + i * PANEL, last, count * PANEL * sizeof(float));
+            tiles_rows(tiles_wide(some), ldl, pieces, panel, fresh, target, whole ? ldo : PANEL, next + i * PANEL);
+            for (long j = i; j < rows && !whole; j++) memcpy(out + j * ldo, last + (j - i) * PANEL, PANEL * sizeof(float));
         }
     }
 }
@@ -121,12 +124,13 @@ RTRL_INLINE void tiles_product(long rows, long inner, const real *left, const re
 #else
 
 RTRL_INLINE long tiles_reals(long rows, long inner) { return (void)rows, (void)inner, 0; }
+RTRL_INLINE long tiles_step(long inner) { return (void)inner, 0; }
 RTRL_INLINE void tiles_fill(long rows, long inner, long first, long last, const real *A, long lda, real *room) {
     (void)rows, (void)inner, (void)first, (void)last, (void)A, (void)lda, (void)room;
 }
-RTRL_INLINE void tiles_product(long rows, long inner, const real *left, const real *in, real *out, int accumulate,
+RTRL_INLINE void tiles_product(long rows, long inner, const real *left, const real *in, real *out, long ldo, int accumulate,
                                const real *next) {
-    (void)rows, (void)inner, (void)left, (void)in, (void)out, (void)accumulate, (void)next;
+    (void)rows, (void)inner, (void)left, (void)in, (void)out, (void)ldo, (void)accumulate, (void)next;
 }
 
 #endif

@@ -27,6 +27,7 @@ cdef class BlockOK(Estimator):
     # For each group of threads that works on one lane:
     cdef real *H                     # [groups, panels of n, kn, PANEL]
     cdef real *P                     # [groups, depth * block, kn, suffix_row]: slots, see jacobian/blocks.pxi
+    cdef real *tiles                 # [groups, suffix_tiles]: of the last P that was made
     cdef double *inner               # [groups, panels of n, terms, terms], terms = rank + block
     cdef double *small               # [groups, reduction_room]
     cdef real *mix                   # [groups, rank, rank + block], then as many signs as terms
@@ -65,6 +66,7 @@ cdef class BlockOK(Estimator):
         self.y = arena.reals("yA", "workspace", lanes * self.rank * PANEL * self.panels)
         self.H = arena.reals("H", "workspace", groups * kn * PANEL * panels_of(net.n))
         self.P = arena.reals("P", "workspace", groups * net.depth * self.block * kn * suffix_row(<long>kn))
+        self.tiles = arena.reals("tiles", "workspace", groups * suffix_tiles(<long>kn))
         self.inner = arena.doubles("inner", "workspace", groups * panels_of(net.n) * terms * terms)
         self.small = arena.doubles("small", "workspace", groups * reduction_room(terms, self.rank, m))
         self.mix = arena.reals("mix", "workspace", groups * (self.rank + 1) * terms)
@@ -118,8 +120,8 @@ cdef class BlockOK(Estimator):
             stage, record = self.stage_of(t, l), self.record_of(t, l)
             form_panels(&stage, &record, lane, H, self.panel + thread * kn * PANEL, unit_first(crew, n), unit_last(crew, n))
             team_barrier(crew)
-            step_suffix(&stage, &record, lane, H, P + (slot + 1) * square if slot + 1 < slots else NULL, P + slot * square,
-                        unit_first(crew, kn), unit_last(crew, kn))
+            step_suffix(&stage, &record, lane, H, P + (slot + 1) * square if slot + 1 < slots else NULL,
+                        self.tiles + group * suffix_tiles(kn), P + slot * square, unit_first(crew, kn), unit_last(crew, kn))
             team_barrier(crew)
         for l in range(self.net.depth):
             self.reduce(crew, group, thread, lane, l)
@@ -135,6 +137,7 @@ cdef class BlockOK(Estimator):
         terms.dense = terms.count - terms.products - (l == self.net.depth - 1)
         terms.A, terms.size = self.A[l] + lane * self.rank * self.size, self.size
         terms.P = self.P + group * self.net.depth * self.block * kn * suffix_row(kn)
+        terms.tiles = self.tiles + group * suffix_tiles(kn)
         terms.step = self.net.lanes * self.net.k * terms.stage.rows
         terms.D, terms.D_last = self.tape.records[l].D + place, self.net.records[l].D + place
         return terms

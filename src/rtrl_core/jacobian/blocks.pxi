@@ -44,15 +44,33 @@ cdef inline void add_later_parts(const Stage *stage, long rows, long cols, const
         pulls(n, cols, rows, X + c * n * ldx, ldx, P + c * n, ldp, out, ldo)
 
 
-cdef inline void step_suffix(const Stage *stage, const Record *record, long lane, const real *H, const real *P, real *out,
+cdef inline long suffix_tiles(long kn) noexcept nogil:
+    """Room for the tiles of a P, where the CPU has a use for them (tiles.h)."""
+    return tiles_reals(kn, kn)
+
+
+cdef inline void suffix_product(const Stage *stage, const real *P, const real *tiles, const real *X, real *out, const real *next) noexcept nogil:
+    """out = P X for a panel X [kn, PANEL]; tiles, those of P.  The panel `next` comes from memory meanwhile."""
+    cdef long kn = stage.k * stage.n
+    if suffix_tiles(kn) > 0:
+        tiles_product(kn, kn, tiles, X, out, PANEL, False, next)
+    else:
+        panel_product_ahead(kn, stage.n, P, suffix_row(kn), X, out, next)
+        add_later_parts(stage, kn, PANEL, P, X, PANEL, out, PANEL)
+
+
+cdef inline void step_suffix(const Stage *stage, const Record *record, long lane, const real *H, const real *P, real *tiles, real *out,
                              long first, long last) noexcept nogil:
-    """Rows [first, last) of out = P H; P = NULL is the identity."""
+    """Rows [first, last) of out = P H; P = NULL is the identity.  On return tiles [suffix_tiles], those of P, are those of out."""
     cdef long n = stage.n, kn = stage.k * n, ldp = suffix_row(kn), p, row, c, d, i, cols
     cdef const real *E = record.E + lane * stage.k * stage.k * n
     cdef const real *panel
     for p in range(panels_of(n)):
         cols, panel = min(PANEL, n - p * PANEL), H + p * kn * PANEL
-        if P is not NULL:
+        if P is not NULL and suffix_tiles(kn) > 0:
+            tiles_product(last - first, kn, tiles + first // 16 * tiles_step(kn), panel, out + first * ldp + p * PANEL, ldp, False,
+                          panel + kn * PANEL)
+        elif P is not NULL:
             product_of_parts(stage, last - first, cols, P + first * ldp, panel, PANEL, out + first * ldp + p * PANEL, ldp)
         for row in range(first, last if P is NULL else first):
             memcpy(out + row * ldp + p * PANEL, panel + row * PANEL, cols * sizeof(real))
@@ -67,6 +85,8 @@ cdef inline void step_suffix(const Stage *stage, const Record *record, long lane
             for c in range(1, stage.k):
                 for i in range(n):
                     out[row * ldp + d * n + i] += P[row * ldp + c * n + i] * E[(c * stage.k + d) * n + i]
+    if suffix_tiles(kn) > 0:
+        tiles_fill(kn, kn, first, last, out + first * ldp, ldp, tiles)
 
 
 cdef inline long panel_in_order(const Stage *stage, long index) noexcept nogil:

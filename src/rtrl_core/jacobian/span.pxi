@@ -15,6 +15,7 @@ cdef class Span:
     cdef int64_t *fill               # [1]: records on the tape
     cdef int32_t *start              # [lanes]: records before this one are from before a reset
     cdef real *P                     # [groups, slots, kn, suffix_row]
+    cdef real *tiles                 # [groups, suffix_tiles]: of the last P that was made
     cdef real *H                     # [groups, panels of n, kn, PANEL]
     cdef real *room                  # [threads, kn, PANEL]
     cdef real *slopes                # [threads, length, k, PANEL]
@@ -27,6 +28,7 @@ cdef class Span:
         self.fill = arena.integers("fill", "tape", 1)
         self.start = arena.ids("start", "tape", lanes)
         self.P = arena.reals("P", "workspace", groups * self.slots * kn * suffix_row(<long>kn))
+        self.tiles = arena.reals("tiles", "workspace", groups * suffix_tiles(<long>kn))
         self.H = arena.reals("H", "workspace", groups * kn * PANEL * panels_of(stages.n))
         self.room = arena.reals("room", "workspace", threads * kn * PANEL)
         self.slopes = arena.reals("slopes", "workspace", <double>threads * length * stages.k * PANEL)
@@ -82,8 +84,8 @@ cdef class Span:
                 stage, record = self.stage_of(t, l), self.record_of(t, l)
                 form_panels(&stage, &record, lane, H, self.room_of(thread), unit_first(crew, n), unit_last(crew, n))
                 team_barrier(crew)
-                step_suffix(&stage, &record, lane, H, P + (slot + 1) * size if slot + 1 < self.slots else NULL, P + slot * size,
-                            unit_first(crew, kn), unit_last(crew, kn))
+                step_suffix(&stage, &record, lane, H, P + (slot + 1) * size if slot + 1 < self.slots else NULL,
+                            self.tiles + group * suffix_tiles(kn), P + slot * size, unit_first(crew, kn), unit_last(crew, kn))
                 team_barrier(crew)
 
     cdef double carry_panel(self, long group, int thread, long lane, int l, long p, const double *kappa, real *A,
@@ -99,8 +101,7 @@ cdef class Span:
         cdef real *slopes = self.slopes + thread * self.length * stage.k * PANEL
         cdef Record record
         if kappa[0] != 0:
-            panel_product_ahead(kn, n, P, suffix_row(kn), A, room, next)
-            add_later_parts(stage, kn, PANEL, P, A, PANEL, room, PANEL)
+            suffix_product(stage, P, self.tiles + group * suffix_tiles(kn), A, room, next)
         while column < end:
             i, q = column % n, column % PANEL
             run = min(n - i, end - column)

@@ -17,6 +17,7 @@ cdef struct Terms:
     real *A                          # [rank, panels, kn, PANEL]
     long size                        # of one A
     const real *P                    # [depth * block, kn, suffix_row]: slots
+    const real *tiles                # of the first
     const real *D                    # [block - 1, ...]: of this lane, a step every `step` numbers ...
     const real *D_last               # ... and that of the last one
     long step
@@ -43,13 +44,13 @@ cdef inline void terms_multiply(const Terms *terms, long first, long last, real 
     for task in range(first * terms.products, last * terms.products):
         panel, next = next, multiplied(terms, task + 1)
         memcpy(room, panel, kn * PANEL * sizeof(real))
-        if terms.depth * terms.block == 1:  # one Jacobian: only the columns of h are dense
+        if terms.depth * terms.block == 1 and suffix_tiles(kn) == 0:  # one Jacobian: only the columns of h are dense
             panel_product_ahead(kn, n, P, ldp, room, panel, next)
             for row in range(kn):
                 for d in range(1, stage.k):
                     axpy(PANEL, P[row * ldp + d * n + row % n], room + (d * n + row % n) * PANEL, panel + row * PANEL)
         else:
-            panel_product_ahead(kn, kn, P, ldp, room, panel, next)
+            suffix_product(stage, P, terms.tiles, room, panel, next)
 
 
 cdef inline real *multiplied(const Terms *terms, long task) noexcept nogil:
