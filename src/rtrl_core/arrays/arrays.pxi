@@ -55,7 +55,7 @@ cdef extern from "blocks.h" nogil:
 
 cdef extern from "gram.h" nogil:
     const long GRAM_COLUMNS, GRAM_ROOM
-    long gram_rows(long vectors)
+    long gram_rows(long vectors, long all)
     void gram_load(long rows, long width, const real *x, long ldx, double *room, long step)
     void gram_scale(long rows, long width, const real *x, long ldx, const double *d, int accumulate, double *room, long step)
     void gram_solve(long count, long rows, const double *R, double *room)

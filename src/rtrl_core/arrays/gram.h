@@ -22,10 +22,10 @@
 #define GRAM_ROOM 2560L /* numbers: 20 KiB, so that what is read has room beside it */
 #define GRAM_TILE (REGISTERS > 16 ? 4 : 2)
 
-/* Rows of `vectors` vectors that are held at a time. */
-RTRL_INLINE long gram_rows(long vectors) {
-    const long rows = GRAM_ROOM / ((vectors + (vectors == 0)) * GRAM_COLUMNS);
-    return rows > 4 ? rows : 4;
+/* Rows of `vectors` vectors that are held at a time, of `all`. */
+RTRL_INLINE long gram_rows(long vectors, long all) {
+    const long fit = GRAM_ROOM / ((vectors + (vectors == 0)) * GRAM_COLUMNS), rows = fit > 4 ? fit : 4;
+    return rows < all ? rows : all;
 }
 
 /* The rows that follow are asked for: they come next, from far away. */

@@ -1,6 +1,5 @@
 # OK and BlockOK: the influence as a sum of `rank` Kronecker products, reduced with the least possible variance once a
-# block of steps, and exact inside the block (OK: Benzing, Gauy, Mujika, Martinsson, Steger 2019, arXiv:1902.03993; it is
-# the case of one step a block).
+# block of steps, and exact inside the block (OK: Benzing, Gauy, Mujika, Martinsson, Steger 2019, arXiv:1902.03993; one step a block).
 #
 #     G at the start of a block ~ sum_i u_i (x) A_i          u [rank, m], A [rank, kn, rn]
 #     in a block: delta is pulled back through its records, then gradient += sum_i u_i (x) (delta A_i)
@@ -73,7 +72,7 @@ cdef class BlockOK(Estimator):
         self.h_hat = arena.reals("h_hat", "workspace", groups * m)
         self.panel = arena.reals("panel", "workspace", net.threads * kn * PANEL)
         self.slopes = arena.reals("slopes", "workspace", net.threads * mix_room(net.k, self.rank, self.block))
-        self.room = arena.doubles("room", "workspace", net.threads * gram_room(net.stages[0].r, self.rank, self.block))
+        self.room = arena.doubles("room", "workspace", net.threads * gram_room(kn, net.stages[0].r, self.rank, self.block))
 
     cdef layout_dense(self, Arena arena):
         tape_layout_dense(&self.tape, arena)
@@ -149,7 +148,7 @@ cdef class BlockOK(Estimator):
         cdef real *mix = self.mix + group * (self.rank + 1) * most
         cdef real *panel = self.panel + thread * self.net.k * self.net.n * PANEL
         cdef real *slopes = self.slopes + thread * <long>mix_room(self.net.k, self.rank, self.block)
-        cdef double *room = self.room + thread * <long>gram_room(terms.stage.r, self.rank, self.block)
+        cdef double *room = self.room + thread * <long>gram_room(self.net.k * self.net.n, terms.stage.r, self.rank, self.block)
         cdef double *inner = self.inner + group * units * most * most
         cdef Reduction r = reduction_at(self.small + group * <long>reduction_room(most, self.rank, self.net.stages[0].m),
                                         terms.count, self.rank, self.net.stages[l].m)

@@ -8,10 +8,11 @@
 #
 # Time k r n^2 count^2 flops, less where columns serve all maps.  Units are split between threads.
 
-cdef inline double gram_room(double maps, double rank, double block) noexcept nogil:
+cdef inline double gram_room(double kn, double maps, double rank, double block) noexcept nogil:
     """Doubles that terms_gram needs; counted in double, so that too much is refused and not wrapped around."""
     cdef double vectors = maps * rank + block
-    return GRAM_ROOM + GRAM_COLUMNS * (vectors * vectors + 5 * vectors + block * maps + 1)
+    return (min(<double>GRAM_ROOM, kn * vectors * GRAM_COLUMNS)
+            + GRAM_COLUMNS * (vectors * vectors + 5 * vectors + block * maps + 1))
 
 
 cdef inline void terms_gram(const Terms *terms, long unit, long end, const double *R, double *room, double *K) noexcept nogil:
@@ -22,7 +23,8 @@ cdef inline void terms_gram(const Terms *terms, long unit, long end, const doubl
     while unit < end:
         width = min(GRAM_COLUMNS, end - unit)
         if width < GRAM_COLUMNS:  # the columns that miss are 0
-            memset(room, 0, <long>gram_room(terms.stage.r, terms.products, terms.count - terms.products) * sizeof(double))
+            memset(room, 0, <long>gram_room(terms.stage.k * terms.stage.n, terms.stage.r, terms.products,
+                                            terms.count - terms.products) * sizeof(double))
         if R is NULL and terms.stage.k == 1:
             gram_of_columns(terms, unit, width, room, K)
         for a in range(0 if R is NULL and terms.stage.k == 1 else terms.stage.r):
@@ -34,7 +36,7 @@ cdef inline void gram_of_columns(const Terms *terms, long unit, long width, doub
     """All maps of some units, for k = 1."""
     cdef const Stage *stage = terms.stage
     cdef long n = stage.n, ldp = suffix_row(n), slot = n * ldp, rank = terms.products, across = stage.r * rank, first, last = 0, a, t
-    cdef long vectors = across + terms.dense, rows = gram_rows(vectors), step = vectors * GRAM_COLUMNS, row
+    cdef long vectors = across + terms.dense, rows = gram_rows(vectors, n), step = vectors * GRAM_COLUMNS, row
     cdef double *sums = room + rows * step
     cdef double *single = sums + vectors * step        # [vectors, GRAM_COLUMNS]: products with columns of the identity
     cdef const real *P = terms_P(terms, terms.start) + unit
@@ -101,7 +103,7 @@ cdef inline void gram_of_map(const Terms *terms, long a, long unit, long width, 
     """One map of some units."""
     cdef const Stage *stage = terms.stage
     cdef long n = stage.n, kn = stage.k * n, ldp = suffix_row(kn), count = terms.count, step = count * GRAM_COLUMNS
-    cdef long rows = gram_rows(count), first, last = 0, i, j, t, c
+    cdef long rows = gram_rows(count, kn), first, last = 0, i, j, t, c
     cdef double *sums = room + rows * step
     cdef double *D = sums + count * step
     cdef double *X
