@@ -1,4 +1,4 @@
-"""The engine's exp, tanh and sigmoid: at most 2 units in the last place in float32, 4 in float64; its 1 / x: 1."""
+"""The engine's exp, tanh and sigmoid: at most 2 units in the last place in float32, 4 in float64; its 1 / x: 1, without fma 2."""
 
 import numpy as np
 import pytest
@@ -50,11 +50,12 @@ def test_error(name, dtype):
 
 
 def test_error_of_reciprocal():
-    """Wherever x and 1 / x are normal numbers."""
+    """Wherever x and 1 / x are normal numbers; a CPU level without fma rounds once more."""
     ends = np.log(np.finfo(np.float32).tiny) + 1, np.log(np.finfo(np.float32).max) - 2
     x = np.exp(np.random.default_rng(0).uniform(*ends, 1_000_000)).astype(np.float32)
     true = 1 / x.astype(np.float64)
-    assert (abs(engine("reciprocal", x) - true) / np.spacing(true.astype(np.float32))).max() <= 1
+    most = 2 if rtrl_core.cpu_level() == "baseline" else 1
+    assert (abs(engine("reciprocal", x) - true) / np.spacing(true.astype(np.float32))).max() <= most
 
 
 @pytest.mark.parametrize("dtype", WIDTHS)

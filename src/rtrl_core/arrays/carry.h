@@ -18,7 +18,8 @@
 
 #define CARRY_BLOCK 16
 #define CARRY_VECS (CARRY_BLOCK / VEC)
-/* w comes from far away and is asked for so many numbers ahead, or some rows: half as many or twice as many are slower. */
+/* w comes from far away and is asked for so many numbers ahead, or some rows: half as many are slower at n = 256, twice as
+ * many at n = 64. */
 #define CARRY_AHEAD 1280
 /* As many lanes at once as the registers hold; each has at least three factors and a sum. */
 #define CARRY_LANES (REGISTERS <= 16 ? 1 : 4)

@@ -82,14 +82,6 @@ cdef class BlockOK(Estimator):
         free(self.A)
         tape_free(&self.tape)
 
-    cdef inline Record record_of(self, long t, int l) noexcept nogil:
-        if t < self.tape.length:
-            return record_from(&self.net.stages[l], &self.tape.records[l], t * self.net.lanes)
-        return self.net.records[l]
-
-    cdef inline Stage stage_of(self, long t, int l) noexcept nogil:
-        return tape_stage(&self.tape, t, l) if t < self.tape.length else self.net.stages[l]
-
     cdef void observe(self, Team team) noexcept nogil:
         cdef Share share = share_lanes(team, self.net.lanes)
         cdef long lane, t = self.fill[0]
@@ -116,7 +108,7 @@ cdef class BlockOK(Estimator):
         cdef int l
         for slot in range(slots - 1, max(start, 0) * self.net.depth - (start < 0), -1):  # after a reset nothing lies before
             t, l = slot // self.net.depth, <int>(slot % self.net.depth)
-            stage, record = self.stage_of(t, l), self.record_of(t, l)
+            stage, record = stage_at(&self.tape, t, l), record_at(&self.tape, self.net.records, t, l)
             form_panels(&stage, &record, lane, H, self.panel + thread * kn * PANEL, unit_first(crew, n), unit_last(crew, n))
             team_barrier(crew)
             step_suffix(&stage, &record, lane, H, P + (slot + 1) * square if slot + 1 < slots else NULL,
@@ -188,7 +180,7 @@ cdef class BlockOK(Estimator):
         cdef Record record
         for i in range(first, most):
             if i >= self.rank:
-                record = self.record_of(i - self.rank, l)
+                record = record_at(&self.tape, self.net.records, i - self.rank, l)
                 extend(stage, &record, lane, h_hat)
             for p in range(stage.m):
                 r.Q[(i - first) * stage.m + p] = h_hat[p] if i >= self.rank else u[i * stage.m + p]

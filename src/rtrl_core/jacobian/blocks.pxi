@@ -49,7 +49,8 @@ cdef inline long suffix_tiles(long kn) noexcept nogil:
     return tiles_reals(kn, kn)
 
 
-cdef inline void suffix_product(const Stage *stage, const real *P, const real *tiles, const real *X, real *out, const real *next) noexcept nogil:
+cdef inline void suffix_product(const Stage *stage, const real *P, const real *tiles, const real *X, real *out,
+                                const real *next) noexcept nogil:
     """out = P X for a panel X [kn, PANEL]; tiles, those of P.  The panel `next` comes from memory meanwhile."""
     cdef long kn = stage.k * stage.n
     if suffix_tiles(kn) > 0:
@@ -59,8 +60,8 @@ cdef inline void suffix_product(const Stage *stage, const real *P, const real *t
         add_later_parts(stage, kn, PANEL, P, X, PANEL, out, PANEL)
 
 
-cdef inline void step_suffix(const Stage *stage, const Record *record, long lane, const real *H, const real *P, real *tiles, real *out,
-                             long first, long last) noexcept nogil:
+cdef inline void step_suffix(const Stage *stage, const Record *record, long lane, const real *H, const real *P, real *tiles,
+                             real *out, long first, long last) noexcept nogil:
     """Rows [first, last) of out = P H; P = NULL is the identity.  On return tiles [suffix_tiles], those of P, are those of out."""
     cdef long n = stage.n, kn = stage.k * n, ldp = suffix_row(kn), p, row, c, d, i, cols
     cdef const real *E = record.E + lane * stage.k * stage.k * n

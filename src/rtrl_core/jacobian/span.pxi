@@ -39,14 +39,6 @@ cdef class Span:
     def __dealloc__(self):
         tape_free(&self.tape)
 
-    cdef inline Record record_of(self, long t, int l) noexcept nogil:
-        if t < self.tape.length:
-            return record_from(&self.stages[l], &self.tape.records[l], t * self.lanes)
-        return self.records[l]
-
-    cdef inline Stage stage_of(self, long t, int l) noexcept nogil:
-        return tape_stage(&self.tape, t, l) if t < self.tape.length else self.stages[l]
-
     cdef inline bint ends(self) noexcept nogil:
         """Is the current step the last of its block?"""
         return self.fill[0] == self.tape.length
@@ -81,7 +73,7 @@ cdef class Span:
                 slot = t * self.depth + l
                 if start > 0 and slot == start * self.depth:
                     break  # nothing lies before
-                stage, record = self.stage_of(t, l), self.record_of(t, l)
+                stage, record = stage_at(&self.tape, t, l), record_at(&self.tape, self.records, t, l)
                 form_panels(&stage, &record, lane, H, self.room_of(thread), unit_first(crew, n), unit_last(crew, n))
                 team_barrier(crew)
                 step_suffix(&stage, &record, lane, H, P + (slot + 1) * size if slot + 1 < self.slots else NULL,
@@ -106,7 +98,7 @@ cdef class Span:
             i, q = column % n, column % PANEL
             run = min(n - i, end - column)
             for t in range(start, self.length):
-                record = self.record_of(t, l)
+                record = record_at(&self.tape, self.records, t, l)
                 weigh_maps(stage, &record, lane, kappa[t + 1], column, run, slopes + (t - start) * stage.k * PANEL)
             add_terms(kn, run, <real>kappa[0], room + q, terms, stage.k, P + (start * self.depth + l + 1) * size + i,
                       self.depth * size, n, suffix_row(kn), slopes, A + q)
@@ -127,7 +119,7 @@ cdef class Span:
         cdef int l
         for t in range(self.fill[0] - 1, -1, -1):
             for l in range(self.depth - 1, -1, -1):
-                stage, record = self.stage_of(t, l), self.record_of(t, l)
+                stage, record = stage_at(&self.tape, t, l), record_at(&self.tape, self.records, t, l)
                 for b in range(share.first, share.last if share.team.rank == 0 else share.first):
                     if t < self.start[b]:
                         memset(delta + b * kn, 0, kn * sizeof(real))

@@ -81,6 +81,16 @@ cdef inline void tape_keep(Team team, const Tape *tape, long t, const Record *re
                 memcpy(W + row * tape_stride(stage), stage.W + row * stage.ldw, stage.n * sizeof(real))
 
 
+cdef inline Stage stage_at(const Tape *tape, long t, int l) noexcept nogil:
+    """Stage l as step t met it; the step after the whole tape is the present one."""
+    return tape_stage(tape, t, l) if t < tape.length else tape.stages[l]
+
+
+cdef inline Record record_at(const Tape *tape, const Record *present, long t, int l) noexcept nogil:
+    """Its record, with those of the present step [depth]."""
+    return record_from(&tape.stages[l], &tape.records[l], t * tape.lanes) if t < tape.length else present[l]
+
+
 cdef struct Sweep:
     real *delta                      # [lanes, kn]
     real *pulled                     # [lanes, kn] room
