@@ -7,8 +7,9 @@ import rtrl_core
 from rtrl._spec import choice, flag, integer, option, optional, positive
 from rtrl.estimators.base import Estimator
 
-# Where blocks of steps pay for KF-RTRL: measured with one thread and an update at every step.
-_USUAL_BLOCK, _LEAST_HIDDEN, _LEAST_LANES = 8, 96, 4
+# Where blocks of steps pay for KF-RTRL at every CPU level, measured with one thread and an update at every step: not where
+# more than this share of the products is left, as with an LSTM.
+_USUAL_BLOCK, _LEAST_HIDDEN, _LEAST_LANES, _MOST_LEFT = 8, 96, 4, 0.6
 
 __all__ = ["BlockOK", "KFRTRL", "NoBackTrack", "OK", "ReversedKFRTRL", "UORO"]
 
@@ -86,7 +87,7 @@ class KFRTRL(Estimator):
     ----------
     block : int or None
         Steps of a block, counted from the start of the session, whatever is reset.  None: 8 where that is faster, which is
-        from 96 units and 4 lanes on for every cell but plain RNNs, otherwise 1.
+        for RHNs and GRUs from 96 units and 4 lanes on, otherwise 1.
     average : int
         Independent products whose mean is taken: as many times the time and memory, and that much less variance.  In blocks
         they share the products of H.
@@ -104,7 +105,7 @@ class KFRTRL(Estimator):
             return self
         cell, n = network.compiled_cell(), network.cell.hidden
         long = self.replace(block=_USUAL_BLOCK)
-        faster = long._products(cell) < 0.9 * self._products(cell)
+        faster = long._products(cell) < _MOST_LEFT * self._products(cell)
         return long if faster and n >= _LEAST_HIDDEN and lanes >= _LEAST_LANES else self.replace(block=1)
 
     def _products(self, cell):
