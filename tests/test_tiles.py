@@ -81,3 +81,75 @@ def test_rows_do_not_meet():
     assert np.isnan(found[40]).all() and not np.isfinite(found[:, 7]).any()
     keep = np.delete(np.arange(96), 40)[:, None], np.delete(np.arange(PANEL), 7)
     np.testing.assert_array_equal(found[keep], whole[keep])
+
+
+def outers(y, x, before):
+    """before += y' x, or None without a matrix unit that is of use."""
+    out = before.copy()
+    return out if CORE.outers_values(y, x, out) else None
+
+
+def pulls(weights, y, before, first=0, last=None):
+    out = before.copy()
+    return out if CORE.pulls_values(weights, y, out, first, weights.shape[1] if last is None else last) else None
+
+
+KINDS = pytest.mark.parametrize("kind", ["of one size", "of all sizes"])
+OUTERS = [(64, 64, 64), (96, 50, 61), (400, 512, 256), (250, 33, 257), (61, 1, 120), (288, 48, 90)]  # pairs, rows, columns
+PULLS = [(64, 64, 1), (128, 64, 16), (120, 61, 13), (512, 256, 16), (764, 250, 37)]  # rows, columns, lanes
+
+
+@KINDS
+@pytest.mark.parametrize("shape", OUTERS, ids=str)
+def test_error_of_outers(shape, kind):
+    generator = np.random.default_rng(3)
+    pairs, rows, cols = shape
+    y, x, before = (numbers(kind, each, generator) for each in ((pairs, rows), (pairs, cols), (rows, cols)))
+    found = outers(y, x, before)
+    if found is None:
+        pytest.skip("no matrix unit")
+    true, size = before + y.astype(float).T @ x, abs(before) + abs(y).astype(float).T @ abs(x)
+    assert (abs(found - true) / size).max() < 16 * 2**-24
+
+
+@KINDS
+@pytest.mark.parametrize("shape", PULLS, ids=str)
+def test_error_of_pulls(shape, kind):
+    generator = np.random.default_rng(4)
+    rows, cols, lanes = shape
+    weights, y, before = (numbers(kind, each, generator) for each in ((rows, cols), (lanes, rows), (lanes, cols)))
+    found = pulls(weights, y, before)
+    if found is None:
+        pytest.skip("no matrix unit")
+    true, size = before + y.astype(float) @ weights, abs(before) + abs(y).astype(float) @ abs(weights)
+    assert (abs(found - true) / size).max() < 16 * 2**-24
+
+
+def test_no_bit_depends_on_a_split():
+    """Of columns among threads, of lanes, and of rows; other lanes do not matter, and nothing else is written."""
+    generator = np.random.default_rng(5)
+    weights, y, before = (numbers("of one size", shape, generator) for shape in ((600, 250), (37, 600), (37, 250)))
+    whole = pulls(weights, y, before)
+    if whole is None:
+        pytest.skip("no matrix unit")
+    for first, last in ((0, 16), (16, 208), (208, 250), (48, 112)):
+        found = pulls(weights, y, before, first, last)
+        np.testing.assert_array_equal(found[:, first:last], whole[:, first:last])
+        np.testing.assert_array_equal(np.delete(found, range(first, last), 1), np.delete(before, range(first, last), 1))
+    np.testing.assert_array_equal(pulls(weights, y[5:9], before[5:9]), whole[5:9])
+    y[3] = np.nan
+    np.testing.assert_array_equal(np.delete(pulls(weights, y, before), 3, 0), np.delete(whole, 3, 0))
+    y, x, gradient = (numbers("of one size", shape, generator) for shape in ((96, 600), (96, 250), (600, 250)))
+    np.testing.assert_array_equal(outers(y[:, 7:45].copy(), x, gradient[7:45].copy()), outers(y, x, gradient)[7:45])
+
+
+def test_whole_numbers_are_exact_in_outers_and_pulls():
+    generator = np.random.default_rng(6)
+    y = np.zeros((96, 64), np.float32)
+    y[:7] = generator.integers(-4095, 4096, (7, 64))
+    x = generator.integers(-511, 512, (96, 64)).astype(np.float32)
+    found = outers(y, x, np.ones((64, 64), np.float32))
+    if found is None:
+        pytest.skip("no matrix unit")
+    np.testing.assert_array_equal(found, 1 + y.astype(np.int64).T @ x.astype(np.int64))
+    np.testing.assert_array_equal(pulls(x, y.T.copy(), np.ones((64, 64), np.float32)), found)

@@ -1,4 +1,5 @@
-# Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, panels.h, carry.h, blocks.h, functions.h,
+# Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, panels.h, tiled.h, carry.h, blocks.h,
+# functions.h, descents.h, vectors.h, gram.h, small.h).
 # descents.h, vectors.h, gram.h, small.h).
 cdef extern from "lanes.h" nogil:
     const long LANE_BLOCK
@@ -24,6 +25,14 @@ cdef extern from "products.h" nogil:
     void scaled_rows(long rows, long cols, long maps, const real *d, long step, const real *W, long ldw, real *H)
     void outers_anew(long rows, long cols, long lanes, const real *Y, long ldy, const real *X, long ldx, real *G, long ldg)
     void mixes(long rows, long inner, long cols, const real *M, long ldm, const real *X, long ldx, real *Y, long ldy)
+
+cdef extern from "tiled.h" nogil:
+    long tiled_reals(long inner, long cols)
+    long tiled_room(long inner, long cols)
+    void tiled_columns(long inner, long first, long last, const real *X, long ldx, real *room)
+    void tiled_weights(long rows, long first, long last, const real *W, long ldw, real *room)
+    void tiled_outers(long rows, long cols, long lanes, const real *Y, long ldy, const real *tiles, real *G, long ldg)
+    void tiled_pulls(long rows, long first, long last, long lanes, const real *tiles, const real *Y, long ldy, real *X, long ldx)
 
 cdef extern from "panels.h" nogil:
     void panel_product(long rows, long inner, const real *H, const real *panel, real *out, int accumulate, long next)

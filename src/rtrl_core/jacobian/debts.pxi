@@ -89,5 +89,5 @@ cdef inline const real *debts_sweep(Team team, const Tape *tape, const Debts *de
     if place > 0:
         for l in range(tape.depth):
             credit_steps(&tape.stages[l], &tape.records[l], place, lanes, debts.y + l * tape.length * lanes * rows,
-                         gradient + tape.stages[l].offset, NULL, team_first(team, rows), team_last(team, rows))
+                         gradient + tape.stages[l].offset, NULL, NULL, team_first(team, rows), team_last(team, rows))
     return delta

@@ -172,7 +172,7 @@ cdef inline void finish_pull(const Stage *stage, long lanes, const real *y, real
 
 cdef inline void credit_outer(const Stage *stage, const Record *record, long lanes, const real *y, real *gradient, long first, long last) noexcept nogil:
     """gradient[first:last] += sum over lanes of y_b (x) h_hat_b, in the order of lanes."""
-    credit_steps(stage, record, 1, lanes, y, gradient, NULL, first, last)
+    credit_steps(stage, record, 1, lanes, y, gradient, NULL, NULL, first, last)
 
 
 cdef inline void credit_outer_anew(const Stage *stage, const Record *record, const real *y, real *h_hat, real *gradient, long first, long last) noexcept nogil:
@@ -183,12 +183,15 @@ cdef inline void credit_outer_anew(const Stage *stage, const Record *record, con
 
 
 cdef inline void credit_steps(const Stage *stage, const Record *records, long steps, long lanes, const real *y, real *gradient,
-                              real *columns, long first, long last) noexcept nogil:
+                              const real *tiles, real *columns, long first, long last) noexcept nogil:
     """The same for `steps` records, one after the other as on a tape, of which each is dense or has ids; y [steps, lanes, rows].
-    What belongs to ids and 1 may go into `columns` by `turned_put`, for a later `turn_back`; otherwise NULL."""
+    `tiles`: those of h of all steps, or NULL.  What belongs to ids and 1 may go into `columns` by `turned_put`, for a later `turn_back`; otherwise NULL."""
     cdef long t, row, n = stage.n, rows = stage.rows
     cdef bint dense
-    outers(last - first, n, steps * lanes, y + first, rows, records.h, n, gradient + first * stage.ldg, stage.ldg)
+    if tiles is not NULL:
+        tiled_outers(last - first, n, steps * lanes, y + first, rows, tiles, gradient + first * stage.ldg, stage.ldg)
+    else:
+        outers(last - first, n, steps * lanes, y + first, rows, records.h, n, gradient + first * stage.ldg, stage.ldg)
     for t in range(steps):
         dense = is_dense(stage, records, t * lanes)
         if dense:

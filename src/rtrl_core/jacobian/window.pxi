@@ -13,7 +13,7 @@
 # Time 4 r n m a swept step and lane; memory capacity (width + n + k r n + k^2 n + x) a lane, where x is one integer for ids.
 
 cdef enum:
-    HELD_LANES = 64                 # lanes of so many steps in all meet the gradient at a time
+    HELD_LANES = 64                 # lanes of so many steps in all meet the gradient at a time without pieces of h
 
 
 cdef class Window:
@@ -28,6 +28,7 @@ cdef class Window:
     cdef Sweep back
     cdef long held                   # swept steps that are credited together ...
     cdef real *y                     # [depth, held, lanes, rows] ... and what pulls leave of them
+    cdef Pieces pieces
     cdef bint gathers                # many lanes: a sweep gathers the gradients of the columns of ids and 1 ...
     cdef real *columns               # [depth, turned_size] ... here
 
@@ -46,7 +47,8 @@ cdef class Window:
         self.fill = arena.integers("fill", "tape", 3)
         self.reset_now = arena.ids("reset_now", "tape", count)
         sweep_layout(&self.back, arena, stages, count)
-        self.held = max(1, HELD_LANES // lanes)
+        self.held = max(1, (HELD_LANES if tiled_reals(TILED_PAIRS, stages.n) == 0 else TILED_PAIRS) // lanes)
+        pieces_layout(&self.pieces, arena, stages, depth, lanes, capacity, self.held)
         self.y = arena.reals("y", "workspace", <double>depth * self.held * count * stages.rows)
         self.gathers = lanes >= LANES_BLOCK_FROM and capacity * count >= stages.m - stages.n
         if self.gathers:
@@ -137,10 +139,14 @@ cdef class Window:
         cdef Share share = share_lanes(team, self.lanes)
         cdef long lanes = self.lanes, kn = self.kn, count = self.fill[0], held = 0, t, slot, b
         cdef bint gathers = self.gathers and count * lanes >= self.stages.m - self.stages.n  # else a pass over columns costs more
+        cdef real *W = self.pieces.W if pieces_pay(self.stages, lanes, count) else NULL
         cdef real *delta = self.back.delta
         cdef real *out = self.back.pulled
         cdef real *credits
+        cdef Record record
         cdef int l
+        if W is not NULL:
+            pieces_of_weights(team, &self.pieces, self.stages, self.depth)
         for t in range(count):
             slot = self.slot(t)
             if owed and share.team.rank == 0:
@@ -150,7 +156,9 @@ cdef class Window:
                     memset(credits, 0, self.width * sizeof(real))
             held += 1
             for l in range(self.depth - 1, -1, -1):
-                self.pull_step(share, t, l, self.y_of(l, held), delta, out, l == 0 and t == count - 1)
+                record = self.record(t, l)
+                pull_lanes(team, share, W + l * tiled_room(self.stages.rows, self.stages.n) if W is not NULL else NULL, lanes, &self.stages[l],
+                           &record, self.y_of(l, held), delta, out, l == 0 and t == count - 1)
                 delta, out = out, delta
             if share.team.rank == 0:
                 for b in range(share.first, share.last):
@@ -176,28 +184,11 @@ cdef class Window:
         cdef Record record = self.record(age, 0)
         return is_dense(self.stages, &record, 0)
 
-    cdef void pull_step(self, Share share, long age, int l, real *y, const real *delta, real *out, bint ends) noexcept nogil:
-        """y = D' delta, and out = delta H unless the sweep ends with this stage, for the lanes of `share`."""
-        cdef const Stage *stage = &self.stages[l]
-        cdef Record record = self.record(age, l)
-        cdef long b
-        team_barrier(share.team)
-        if share.team.rank == 0:
-            for b in range(share.first, share.last):
-                if ends:
-                    pull_maps(stage, &record, b, delta + b * self.kn, y + b * stage.rows)
-                else:
-                    seed_pull(stage, &record, b, delta + b * self.kn, y + b * stage.rows, out + b * self.kn)
-        team_barrier(share.team)
-        if not ends:
-            finish_pull(stage, share.last - share.first, y + share.first * stage.rows, out + share.first * self.kn,
-                        unit_first(share.team, stage.n), unit_last(share.team, stage.n))
-        team_barrier(share.team)
-
     cdef void credit_held(self, Team team, long age, long held, real *gradient, bint gathers) noexcept nogil:
         """Credit every stage with `held` swept steps, from the oldest, which is of this age: one product, or two where the
         ring begins anew.  The order of the sum is the same."""
         cdef const Stage *stage
+        cdef const real *h
         cdef Record record
         cdef long steps
         cdef int l
@@ -206,7 +197,8 @@ cdef class Window:
             steps = min(held, self.capacity - self.slot(age))
             for l in range(self.depth):
                 stage, record = &self.stages[l], self.record(age, l)
-                credit_steps(stage, &record, 1, steps * self.lanes, self.y_of(l, held), gradient + stage.offset,
+                h = pieces_of_inputs(team, &self.pieces, stage, record.h, steps * self.lanes)
+                credit_steps(stage, &record, 1, steps * self.lanes, self.y_of(l, held), gradient + stage.offset, h,
                              self.columns_of(l) if gathers else NULL, team_first(team, stage.rows), team_last(team, stage.rows))
             held -= steps
             age -= steps

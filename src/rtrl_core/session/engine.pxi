@@ -57,6 +57,42 @@ def panel_values(const real[:, ::1] left, const real[:, ::1] panel, real[:, ::1]
     return reals > 0
 
 
+def outers_values(const real[:, ::1] y, const real[:, ::1] x, real[:, ::1] out):
+    """out [rows, cols] += y [pairs, rows]' x [pairs, cols] on a matrix unit.  Returns whether there is one that it is of use to."""
+    cdef long pairs = y.shape[0], rows = y.shape[1], cols = x.shape[1]
+    cdef bint used = tiled_reals(pairs, cols) > 0
+    cdef Arena arena = Arena()
+    cdef real *tiles
+    cdef unsigned int mode
+    arena.reals("tiles", "workspace", tiled_room(pairs, cols))
+    arena.allocate()
+    tiles = arena.reals("tiles", "workspace", tiled_room(pairs, cols))
+    if used:
+        mode = work_begins()
+        tiled_columns(pairs, 0, cols, &x[0, 0], cols, tiles)
+        tiled_outers(rows, cols, pairs, &y[0, 0], rows, tiles, &out[0, 0], out.shape[1])
+        work_ends(mode)
+    return used
+
+
+def pulls_values(const real[:, ::1] weights, const real[:, ::1] y, real[:, ::1] out, long first, long last):
+    """Columns [first, last) of out [lanes, cols] += y [lanes, rows] weights [rows, cols] in the same way."""
+    cdef long rows = weights.shape[0], cols = weights.shape[1]
+    cdef bint used = tiled_reals(rows, cols) > 0
+    cdef Arena arena = Arena()
+    cdef real *tiles
+    cdef unsigned int mode
+    arena.reals("tiles", "workspace", tiled_room(rows, cols))
+    arena.allocate()
+    tiles = arena.reals("tiles", "workspace", tiled_room(rows, cols))
+    if used:
+        mode = work_begins()
+        tiled_weights(rows, 0, cols, &weights[0, 0], cols, tiles)
+        tiled_pulls(rows, first, last, y.shape[0], tiles, &y[0, 0], rows, &out[0, 0], cols)
+        work_ends(mode)
+    return used
+
+
 cdef class Engine(Usual):
     """The calls that Python makes."""
     def run(self, bint learn, bint begin, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
