@@ -42,3 +42,22 @@ def test_same_bits(cell, lanes, dense, dtype):
             for weights in each.network.parameters().values():
                 weights *= 1.5
     assert whole.evaluate(xs, ys) == parts.evaluate(xs, ys)
+
+
+@pytest.mark.parametrize("sliding", [False, True])
+@pytest.mark.parametrize("lanes", [16, 37])
+def test_same_bits_of_large_networks(lanes, sliding):
+    """Large enough for a matrix unit: one run, three threads, single steps; and the reference."""
+
+    def large(threads=1):
+        net = rtrl.Network(rtrl.RHN(157), 5, rtrl.Softmax(5), dtype="float32", seed=1)
+        return rtrl.Session(net, rtrl.TBPTT(6, sliding), rtrl.SGD(0.1), batch_size=lanes, seed=8, threads=threads)
+
+    whole, parts, steps = large(), large(threads=3), large()
+    xs, ys = stream(15, lanes, whole.network.readout, inputs=5)
+    resets = reset_mask(15, lanes, rate=0.1)
+    want = whole.run(xs, ys, resets)
+    np.testing.assert_array_equal(parts.run(xs, ys, resets), want)
+    for t in range(15):
+        assert steps.run(xs[t : t + 1], ys[t : t + 1], resets[t : t + 1]) == want[t]
+    assert_equal_runs(large(), xs, ys, resets)

@@ -95,8 +95,8 @@ def pulls(weights, y, before, first=0, last=None):
 
 
 KINDS = pytest.mark.parametrize("kind", ["of one size", "of all sizes"])
-OUTERS = [(64, 64, 64), (96, 50, 61), (400, 512, 256), (250, 33, 257), (61, 1, 120), (288, 48, 90)]  # pairs, rows, columns
-PULLS = [(64, 64, 1), (128, 64, 16), (120, 61, 13), (512, 256, 16), (764, 250, 37)]  # rows, columns, lanes
+OUTERS = [(64, 64, 128), (96, 50, 155), (400, 512, 256), (250, 33, 257), (61, 1, 150), (288, 48, 190)]  # pairs, rows, columns
+PULLS = [(64, 128, 1), (128, 159, 16), (120, 157, 13), (512, 256, 16), (764, 250, 37)]  # rows, columns, lanes
 
 
 @KINDS
@@ -147,9 +147,9 @@ def test_whole_numbers_are_exact_in_outers_and_pulls():
     generator = np.random.default_rng(6)
     y = np.zeros((96, 64), np.float32)
     y[:7] = generator.integers(-4095, 4096, (7, 64))
-    x = generator.integers(-511, 512, (96, 64)).astype(np.float32)
-    found = outers(y, x, np.ones((64, 64), np.float32))
+    x = generator.integers(-511, 512, (96, 128)).astype(np.float32)
+    found = outers(y, x, np.ones((64, 128), np.float32))
     if found is None:
         pytest.skip("no matrix unit")
     np.testing.assert_array_equal(found, 1 + y.astype(np.int64).T @ x.astype(np.int64))
-    np.testing.assert_array_equal(pulls(x, y.T.copy(), np.ones((64, 64), np.float32)), found)
+    np.testing.assert_array_equal(pulls(x, y.T.copy(), np.ones((64, 128), np.float32)), found)

@@ -19,7 +19,8 @@
 #define BESIDE 4L /* tiles of a right factor that meet the same tile of lanes */
 
 RTRL_INLINE long tiled_room(long inner, long cols) { return tiles_room((cols + 63) / 64 * 64, inner); }
-RTRL_INLINE long tiled_reals(long inner, long cols) { return tiles_reals(cols, inner); }
+/* Below 128 columns splitting costs what the unit wins. */
+RTRL_INLINE long tiled_reals(long inner, long cols) { return cols < 128 ? 0 : tiles_reals(cols, inner); }
 
 /* Columns [first, last) of X for `tiled_outers`, first a multiple of 16, and last too or the end. */
 RTRL_INLINE void tiled_columns(long inner, long first, long last, const real *X, long ldx, real *room) {

@@ -52,7 +52,7 @@ cdef void pull_lanes(Team team, Share share, const real *W, long lanes, const St
     threads share the units of all lanes instead."""
     cdef long n = stage.n, kn = stage.k * n, rows = stage.rows, b
     cdef Team mates = share.team if W is NULL else team
-    team_barrier(mates)
+    team_barrier(share.team)
     if share.team.rank == 0:
         for b in range(share.first, share.last):
             if ends:
