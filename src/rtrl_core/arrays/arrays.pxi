@@ -1,6 +1,5 @@
 # Floor 1: what Cython needs to know of the array kernels (dots.h, turned.h, products.h, panels.h, tiled.h, carry.h, blocks.h,
 # functions.h, descents.h, vectors.h, gram.h, small.h).
-# descents.h, vectors.h, gram.h, small.h).
 cdef extern from "lanes.h" nogil:
     const long LANE_BLOCK
     const long LANES_BLOCK_FROM
