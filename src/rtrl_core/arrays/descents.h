@@ -10,29 +10,17 @@
 
 #include "simd.h"
 
-/* All four arrays come from the second cache or beyond, and are asked for so many numbers ahead. */
-#define AHEAD 256
-
+/* (Asking the memory ahead is slower: 3 % on one thread, 12 % of a step of UORO on two.) */
 RTRL_INLINE void adam_pass(long count, real clip, real decay, real b1, real rest1, real b2, real rest2, real rate, real correction,
                            real eps, const real *RTRL_RESTRICT g, real *RTRL_RESTRICT p, real *RTRL_RESTRICT q,
                            real *RTRL_RESTRICT w) {
-#define ADAM(first, last)                                                                     \
-    for (long i = first; i < last; i++) {                                                     \
-        const real step = RTRL_FMA(decay, w[i], clip * g[i]);                                 \
-        p[i] = RTRL_FMA(b1, p[i], rest1 * step);                                              \
-        q[i] = RTRL_FMA(b2, q[i], rest2 * step * step);                                       \
-        w[i] = RTRL_FMA(-rate * p[i], reciprocal(RTRL_FMA(real_sqrt(q[i]), correction, eps)), w[i]); \
+    RTRL_SIMD for (long i = 0; i < count; i++) {
+        const real step = RTRL_FMA(decay, w[i], clip * g[i]);
+        p[i] = RTRL_FMA(b1, p[i], rest1 * step);
+        q[i] = RTRL_FMA(b2, q[i], rest2 * step * step);
+        w[i] = RTRL_FMA(-rate * p[i], reciprocal(RTRL_FMA(real_sqrt(q[i]), correction, eps)), w[i]);
     }
-    long line = 0;
-    for (; line + PANEL / 2 <= count; line += PANEL / 2) {
-        RTRL_PREFETCH(g + line + AHEAD), RTRL_PREFETCH(p + line + AHEAD);
-        RTRL_PREFETCH(q + line + AHEAD), RTRL_PREFETCH(w + line + AHEAD);
-        RTRL_SIMD ADAM(line, line + PANEL / 2)
-    }
-    ADAM(line, count)
-#undef ADAM
 }
-#undef AHEAD
 
 RTRL_INLINE void rmsprop_pass(long count, real clip, real decay, real alpha, real rest, real rate, real eps,
                               const real *RTRL_RESTRICT g, real *RTRL_RESTRICT q, real *RTRL_RESTRICT w) {
