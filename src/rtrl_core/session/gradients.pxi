@@ -1,5 +1,9 @@
 # Floor 5: what is done with finished gradients: mean over lanes, mask, comparison with shadows, update.
 
+cdef enum:
+    NEAR = 1 << 16                   # bytes of a gradient that is not far when it has been read
+
+
 cdef class Gradients(Player):
     cdef void finish(self, Team team, Estimator estimator, real factor) noexcept nogil:
         """Finish the gradients of the chain in place, for those who look at them."""
@@ -40,10 +44,11 @@ cdef class Gradients(Player):
         """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are cleared.
 
         A chunk is finished, used and cleared while it is in the first cache, unless the optimizer needs the gradient as a whole.
-        The second pass goes backwards: the last chunks of the first are still near, and the next step begins with the first
-        weights.
+        The second pass goes backwards where the last chunks of the first are still in the first cache, and the next step begins
+        with the first weights; from further away memory comes faster in its own order.
         """
-        cdef long chunks = self.parameters // CHUNK, c
+        cdef long chunks = self.parameters // CHUNK, c, first = team_first(team, chunks), last = team_last(team, chunks), task
+        cdef bint near = self.parameters * <long>sizeof(real) <= NEAR
         cdef real *gradient = self.estimator.gradient
         cdef bint whole = self.optimizer.whole
         cdef double norm, clip
@@ -64,7 +69,8 @@ cdef class Gradients(Player):
                 finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
             team_barrier(team)
             self.optimizer.prepare(team, gradient, clip)
-        for c in range(team_last(team, chunks) - 1, team_first(team, chunks) - 1, -1):
+        for task in range(last - first):
+            c = last - 1 - task if near else first + task
             if isfinite(norm):
                 if not whole:
                     finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
