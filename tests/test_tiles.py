@@ -51,7 +51,7 @@ def test_error(shape, kind):
 
 
 def test_a_matrix_unit_is_as_exact_as_float32():
-    """Its three pieces of a number lose nothing that a sum in float32 keeps: the error is that of NumPy or less."""
+    """Its three pieces of a number lose nothing that a sum in float32 keeps: the error is like that of NumPy."""
     generator = np.random.default_rng(1)
     left, panel = numbers("of one size", (256, 256), generator), numbers("of one size", (256, PANEL), generator)
     found, used = product(left, panel)
@@ -83,55 +83,48 @@ def test_rows_do_not_meet():
     np.testing.assert_array_equal(found[keep], whole[keep])
 
 
+needs_unit = pytest.mark.skipif(rtrl_core.cpu_level() != "amx", reason="no matrix unit, or RTRL_CPU_LEVEL forbids it")
+
+
 def outers(y, x, before):
-    """before += y' x, or None without a matrix unit that is of use."""
+    """before + y' x on the matrix unit."""
     out = before.copy()
-    return out if CORE.outers_values(y, x, out) else None
+    assert CORE.outers_values(y, x, out)
+    return out
 
 
 def pulls(weights, y, before, first=0, last=None):
+    """before + y weights, of some columns, on the matrix unit."""
     out = before.copy()
-    return out if CORE.pulls_values(weights, y, out, first, weights.shape[1] if last is None else last) else None
+    assert CORE.pulls_values(weights, y, out, first, weights.shape[1] if last is None else last)
+    return out
 
 
-KINDS = pytest.mark.parametrize("kind", ["of one size", "of all sizes"])
-OUTERS = [(64, 64, 128), (96, 50, 155), (400, 512, 256), (250, 33, 257), (61, 1, 150), (288, 48, 190)]  # pairs, rows, columns
-PULLS = [(64, 128, 1), (128, 159, 16), (120, 157, 13), (512, 256, 16), (764, 250, 37)]  # rows, columns, lanes
+# A product [a, b]' [a, c] or [c, a] [a, b]: its kernel, and the shapes of both factors and of the result.
+PRODUCTS = [(outers, (a, b), (a, c), (b, c)) for a, b, c in [(64, 64, 128), (96, 50, 155), (400, 512, 256), (250, 33, 257)]]
+PRODUCTS += [(outers, (61, 1), (61, 150), (1, 150)), (outers, (288, 48), (288, 190), (48, 190))]
+PRODUCTS += [(pulls, (a, b), (c, a), (c, b)) for a, b, c in [(128, 159, 16), (120, 157, 13), (512, 256, 16), (764, 250, 37)]]
+PRODUCTS += [(pulls, (64, 128), (1, 64), (1, 128))]
 
 
-@KINDS
-@pytest.mark.parametrize("shape", OUTERS, ids=str)
-def test_error_of_outers(shape, kind):
+@needs_unit
+@pytest.mark.parametrize("kind", ["of one size", "of all sizes"])
+@pytest.mark.parametrize("case", PRODUCTS, ids=lambda case: f"{case[0].__name__} {case[1:]}")
+def test_error_of_outers_and_pulls(case, kind):
     generator = np.random.default_rng(3)
-    pairs, rows, cols = shape
-    y, x, before = (numbers(kind, each, generator) for each in ((pairs, rows), (pairs, cols), (rows, cols)))
-    found = outers(y, x, before)
-    if found is None:
-        pytest.skip("no matrix unit")
-    true, size = before + y.astype(float).T @ x, abs(before) + abs(y).astype(float).T @ abs(x)
-    assert (abs(found - true) / size).max() < 16 * 2**-24
+    kernel, *shapes = case
+    one, two, before = (numbers(kind, shape, generator) for shape in shapes)
+    left, right = (one.T, two) if kernel is outers else (two, one)
+    true, size = before + left.astype(float) @ right, abs(before) + abs(left).astype(float) @ abs(right)
+    assert (abs(kernel(one, two, before) - true) / size).max() < 16 * 2**-24
 
 
-@KINDS
-@pytest.mark.parametrize("shape", PULLS, ids=str)
-def test_error_of_pulls(shape, kind):
-    generator = np.random.default_rng(4)
-    rows, cols, lanes = shape
-    weights, y, before = (numbers(kind, each, generator) for each in ((rows, cols), (lanes, rows), (lanes, cols)))
-    found = pulls(weights, y, before)
-    if found is None:
-        pytest.skip("no matrix unit")
-    true, size = before + y.astype(float) @ weights, abs(before) + abs(y).astype(float) @ abs(weights)
-    assert (abs(found - true) / size).max() < 16 * 2**-24
-
-
+@needs_unit
 def test_no_bit_depends_on_a_split():
     """Of columns among threads, of lanes, and of rows; other lanes do not matter, and nothing else is written."""
     generator = np.random.default_rng(5)
     weights, y, before = (numbers("of one size", shape, generator) for shape in ((600, 250), (37, 600), (37, 250)))
     whole = pulls(weights, y, before)
-    if whole is None:
-        pytest.skip("no matrix unit")
     for first, last in ((0, 16), (16, 208), (208, 250), (48, 112)):
         found = pulls(weights, y, before, first, last)
         np.testing.assert_array_equal(found[:, first:last], whole[:, first:last])
@@ -143,13 +136,12 @@ def test_no_bit_depends_on_a_split():
     np.testing.assert_array_equal(outers(y[:, 7:45].copy(), x, gradient[7:45].copy()), outers(y, x, gradient)[7:45])
 
 
+@needs_unit
 def test_whole_numbers_are_exact_in_outers_and_pulls():
     generator = np.random.default_rng(6)
     y = np.zeros((96, 64), np.float32)
     y[:7] = generator.integers(-4095, 4096, (7, 64))
     x = generator.integers(-511, 512, (96, 128)).astype(np.float32)
     found = outers(y, x, np.ones((64, 128), np.float32))
-    if found is None:
-        pytest.skip("no matrix unit")
     np.testing.assert_array_equal(found, 1 + y.astype(np.int64).T @ x.astype(np.int64))
     np.testing.assert_array_equal(pulls(x, y.T.copy(), np.ones((64, 128), np.float32)), found)

@@ -69,6 +69,7 @@ cdef inline void step_suffix(const Stage *stage, const Record *record, long lane
     for p in range(panels_of(n)):
         cols, panel = min(PANEL, n - p * PANEL), H + p * kn * PANEL
         if P is not NULL and suffix_tiles(kn) > 0:
+            # Two tiles of rows at a time may reach into those of another thread: what these give is thrown away.
             tiles_product(last - first, kn, tiles + first // 16 * tiles_step(kn), panel, out + first * ldp + p * PANEL, ldp, False,
                           panel + kn * PANEL)
         elif P is not NULL:

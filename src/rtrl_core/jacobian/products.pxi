@@ -185,7 +185,8 @@ cdef inline void credit_outer_anew(const Stage *stage, const Record *record, con
 cdef inline void credit_steps(const Stage *stage, const Record *records, long steps, long lanes, const real *y, real *gradient,
                               const real *tiles, real *columns, long first, long last) noexcept nogil:
     """The same for `steps` records, one after the other as on a tape, of which each is dense or has ids; y [steps, lanes, rows].
-    `tiles`: those of h of all steps, or NULL.  What belongs to ids and 1 may go into `columns` by `turned_put`, for a later `turn_back`; otherwise NULL."""
+    `tiles`: those of h of all steps, or NULL.  What belongs to ids and 1 may go into `columns` by `turned_put`, for a later
+    `turn_back`; otherwise NULL."""
     cdef long t, row, n = stage.n, rows = stage.rows
     cdef bint dense
     if tiles is not NULL:

@@ -37,18 +37,21 @@ def function_values(str name, const real[::1] x, real[::1] out):
         raise ValueError(f"unknown function {name!r}")
 
 
+cdef real *scratch(Arena arena, double count) except? NULL:
+    """Room for `count` numbers, owned by an arena that has nothing else."""
+    arena.reals("scratch", "workspace", count)
+    arena.allocate()
+    return arena.reals("scratch", "workspace", count)
+
+
 def panel_values(const real[:, ::1] left, const real[:, ::1] panel, real[:, ::1] out, bint accumulate):
     """out [rows, PANEL] (+)= left [rows, inner] times panel [inner, PANEL], as the engine computes it.  Returns whether it used
     a matrix unit."""
     cdef long rows = left.shape[0], inner = left.shape[1], reals = tiles_reals(rows, inner)
     cdef Arena arena = Arena()
-    cdef real *tiles
+    cdef real *tiles = scratch(arena, reals)
     cdef const real *factor = &left[0, 0]
-    cdef unsigned int mode
-    arena.reals("tiles", "workspace", reals)
-    arena.allocate()
-    tiles = arena.reals("tiles", "workspace", reals)
-    mode = work_begins()
+    cdef unsigned int mode = work_begins()
     if reals > 0:
         tiles_fill(rows, inner, 0, rows, factor, inner, tiles)
         factor = tiles
@@ -62,16 +65,12 @@ def outers_values(const real[:, ::1] y, const real[:, ::1] x, real[:, ::1] out):
     cdef long pairs = y.shape[0], rows = y.shape[1], cols = x.shape[1]
     cdef bint used = tiled_reals(pairs, cols) > 0
     cdef Arena arena = Arena()
-    cdef real *tiles
-    cdef unsigned int mode
-    arena.reals("tiles", "workspace", tiled_room(pairs, cols))
-    arena.allocate()
-    tiles = arena.reals("tiles", "workspace", tiled_room(pairs, cols))
+    cdef real *tiles = scratch(arena, tiled_room(pairs, cols))
+    cdef unsigned int mode = work_begins()
     if used:
-        mode = work_begins()
         tiled_columns(pairs, 0, cols, &x[0, 0], cols, tiles)
         tiled_outers(rows, cols, pairs, &y[0, 0], rows, tiles, &out[0, 0], out.shape[1])
-        work_ends(mode)
+    work_ends(mode)
     return used
 
 
@@ -80,16 +79,12 @@ def pulls_values(const real[:, ::1] weights, const real[:, ::1] y, real[:, ::1] 
     cdef long rows = weights.shape[0], cols = weights.shape[1]
     cdef bint used = tiled_reals(rows, cols) > 0
     cdef Arena arena = Arena()
-    cdef real *tiles
-    cdef unsigned int mode
-    arena.reals("tiles", "workspace", tiled_room(rows, cols))
-    arena.allocate()
-    tiles = arena.reals("tiles", "workspace", tiled_room(rows, cols))
+    cdef real *tiles = scratch(arena, tiled_room(rows, cols))
+    cdef unsigned int mode = work_begins()
     if used:
-        mode = work_begins()
         tiled_weights(rows, 0, cols, &weights[0, 0], cols, tiles)
         tiled_pulls(rows, first, last, y.shape[0], tiles, &y[0, 0], rows, &out[0, 0], cols)
-        work_ends(mode)
+    work_ends(mode)
     return used
 
 
