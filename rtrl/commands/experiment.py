@@ -1,17 +1,21 @@
 """`python -m rtrl experiment NAME`: studies of the estimators; see `rtrl.experiments` for what a study has."""
 
+import contextlib
 import functools
 import os
 import sys
+import tempfile
+import time
 
 from rtrl.commands import options as shared
 from rtrl.comparison.progress import Progress
-from rtrl.experiments import plots, report
-from rtrl.experiments.noise import command as noise
+from rtrl.experiments import STUDIES, plots, report
+from rtrl.experiments.perform import Cores, perform, perform_all
+from rtrl.experiments.settings import add_options, chosen
 
 __all__ = ["add_command"]
 
-STUDIES = {"noise": noise}
+_CHECKPOINT = 60.0  # seconds
 
 
 def add_command(commands):
@@ -24,9 +28,20 @@ def add_command(commands):
 
 def _add_study(studies, name, study):
     parser = shared.add_command(studies, name, study.HELP, study.DESCRIPTION)
-    study.add_options(parser)
+    add_options(parser, study.Settings)
     shared.add_format(parser, report.FORMATS)
-    shared.add_out(parser, f"{name}.jsonl into this folder, line by line as results come")
+    shared.add_out(parser, f"every run into a folder of its own below DIR/{name}: results as they come, and checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on with the runs in --out; what is finished is not done again")
+    parser.add_argument(
+        "--checkpoint", type=shared.number(), default=_CHECKPOINT, metavar="SECONDS", help="time between checkpoints of a run"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=shared.whole(-1, 4096),
+        default=1,
+        metavar="N",
+        help="runs at once, on cores of this machine; -1: as many as there are; needs joblib",
+    )
     parser.add_argument(
         "--plot", action="store_true", help=f"also write {name}.png into the folder of --out, or here; needs matplotlib"
     )
@@ -38,18 +53,77 @@ def _run(name, study, options):
     if options.plot:
         plots.need()  # better to fail now than after the work
     out = shared.made_folder(options)
+    if options.resume and out is None:
+        options.parser.error("--resume needs --out")
+    runs = chosen(options.parser, study.Settings, options)
+    runs = list({each.name: each for each in runs}.values())
     progress = Progress(sys.stderr)
-    asked, results = study.start(options, progress)
-    rows = []
-    with open(os.devnull if out is None else os.path.join(out, f"{name}.jsonl"), "w", encoding="utf-8") as file:
-        file.write(report.line({"settings": asked}))
-        for row in results:
-            rows.append(row)
-            file.write(report.line(row))
-            file.flush()
+    with contextlib.nullcontext(out) if out is not None else tempfile.TemporaryDirectory() as folder:
+        do = _in_turn if options.jobs == 1 else _at_once
+        results = do(runs, os.path.join(folder, name), options, progress)
     progress.clear()
+    rows = [row for each in results for row in each.rows]
     if all("refused" in row for row in rows):
-        raise RuntimeError(f"nothing could be measured: {rows[0]['refused']}")
+        raise RuntimeError(f"nothing could be measured: {rows[0]['refused']}" if rows else "nothing could be measured")
     if options.plot:
-        study.save(rows, os.path.join(out or "", f"{name}.png"))
-    sys.stdout.write(report.render(asked, rows, options.format, study.tables))
+        plots.save(study.draw(results), os.path.join(out or "", f"{name}.png"))
+    if options.format != "json":
+        sys.stdout.write(report.render(results, options.format, study.tables))
+
+
+def _in_turn(runs, folder, options, progress):
+    """Runs one after the other, their rows written as they come."""
+    results = []
+    for i, each in enumerate(runs):
+        if options.format == "json":
+            _write(report.line(report.header(each.study, each.describe())))
+        watch = _Watch(progress, each, f"run {i + 1} of {len(runs)}, " if len(runs) > 1 else "")
+        show = (lambda row: _write(report.line(row))) if options.format == "json" else None
+        results.append(perform(each, folder, options.resume, options.checkpoint, watch.tell, show))
+    return results
+
+
+def _at_once(runs, folder, options, progress):
+    """Runs on several cores, the rows of each written when it is done."""
+    results = []
+    progress.show(f"{len(runs)} runs")
+    for each in perform_all(runs, folder, Cores(options.jobs), options.resume, options.checkpoint):
+        results.append(each)
+        progress.show(f"{len(results)} of {len(runs)} runs are done")
+        if options.format == "json":
+            _write(report.render([each], "json", None))
+    return results
+
+
+def _write(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class _Watch:
+    """The line of progress of one run: rate and time left."""
+
+    def __init__(self, progress, settings, place):
+        self._progress, self._words = progress, f"{settings.study}: {place}{settings.title}"
+        self._began = self._first = None
+
+    def tell(self, run, step):
+        """Show how far the run is."""
+        now = time.perf_counter()
+        if self._began is None:
+            self._began, self._first = now, run.step
+        done, seconds = step - self._first, now - self._began
+        rate = (
+            f", {done / seconds:,.0f} {run.unit}/s, {_duration((run.steps - step) * seconds / done)} left"
+            if done and seconds
+            else ""
+        )
+        note = f", {run.note}" if run.note else ""
+        self._progress.show(f"{self._words}: {step:,} of {run.steps:,} {run.unit}{rate}{note}")
+
+
+def _duration(seconds):
+    """A time to go, in two figures."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

@@ -9,8 +9,6 @@ long, so that all estimators can move the weights equally far on the same stream
 import dataclasses
 from dataclasses import dataclass
 
-import numpy as np
-
 from rtrl.cells import RHN, Cell
 from rtrl.estimators import (
     DNI,
@@ -30,6 +28,7 @@ from rtrl.estimators import (
 from rtrl.network import Network
 from rtrl.optimizers import Adam, Kalman
 from rtrl.session import Session
+from rtrl.tasks.text import staggered
 
 __all__ = ["ESTIMATORS", "FILTER_SHARE", "LONGEST_RATE", "REFERENCE", "Settings", "label"]
 
@@ -136,10 +135,7 @@ class Settings:
 
     def resets(self, steps, first=0):
         """Mask [steps, lanes] of the staggered resets from step `first` on, or None."""
-        if not self.reset_every:
-            return None
-        lag = np.arange(self.batch_size) * self.reset_every // self.batch_size
-        return (np.arange(first, first + steps)[:, None] + lag) % self.reset_every == 0
+        return staggered(self.batch_size, self.reset_every, steps, first) if self.reset_every else None
 
     def exact_influence_bytes(self, task):
         """Bytes of the influence of exact RTRL, d state / d weights, for all lanes."""

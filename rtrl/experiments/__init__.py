@@ -1,14 +1,25 @@
 """Studies of the estimators: `python -m rtrl experiment NAME`.
 
-noise    how far the gradient of an estimator lies from the exact one
-report   a result as JSON lines, CSV or tables           plots    what pictures need
+copy     string memorisation                             noise    how far an estimate lies from the exact gradient
 
-A study is a module, with a line in rtrl.commands.experiment, that has
+settings what a run is told                              recipe   the same for runs that learn
+runs     work in windows that can be stopped             store    the folder of a run, checkpoints
+perform  doing runs, one or many at once
+report   results as JSON lines, CSV or tables            curves   learning curves as tables and figures
+page     a folder of results as one page                 plots    what pictures need
+
+A study is a module, with a line in `STUDIES`, that has
 
 HELP, DESCRIPTION           its words in the list of studies, and in its own help
-add_options(parser)         its options; --format, --out and --plot are everyone's
-start(options, progress)    what was asked for as plain data, and an iterator of rows: dicts of plain data, one a result;
-                            a row with "refused" says why there is none
-tables(settings, rows)      rows as tables for people, with a line end
-save(rows, path)            rows as a PNG file
+Settings                    what a run is told, see `settings`; its fields are the options; `start` gives a `runs.Run`
+tables(results)             results (`store.Result`) as a list of blocks: texts, and `report.Table`s
+draw(results)               results as a figure
+
+Results are read from files, so that `tables` and `draw` see plain data alone, and runs that have not come to their end.
 """
+
+from rtrl.experiments import copy
+
+__all__ = ["STUDIES"]
+
+STUDIES = {"copy": copy}

@@ -1,6 +1,6 @@
 """What pictures of studies need: matplotlib (the extra `plot`)."""
 
-__all__ = ["need"]
+__all__ = ["blank", "need", "save", "style"]
 
 
 def need():
@@ -17,3 +17,21 @@ def need():
     except ImportError as error:
         raise RuntimeError(f"a plot needs matplotlib ({error}): pip install 'rtrl[plot]', or leave out --plot") from None
     return Figure, FigureCanvasAgg
+
+
+def blank(width, height, rows=1, columns=1, **grid):
+    """An empty figure in inches, and its axes [rows, columns]."""
+    Figure, Canvas = need()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    Canvas(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+
+
+def style(i):
+    """Colour and marker of curve i: they differ together, for those who see no colours."""
+    return {"color": f"C{i % 10}", "marker": "os^vDXP<>*"[i % 10]}
+
+
+def save(figure, path):
+    """Write a figure as PNG."""
+    figure.savefig(path, format="png", dpi=110)

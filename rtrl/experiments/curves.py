@@ -1,0 +1,138 @@
+"""Learning curves of many runs: runs that differ in their seed alone are one curve, with the range of the seeds."""
+
+import numpy as np
+
+from rtrl.experiments import plots
+from rtrl.experiments.report import Table
+
+__all__ = ["draw", "groups", "legend", "spread", "table", "varying"]
+
+_SAME = ("seed",)  # fields in which runs of one curve may differ
+_COLUMNS = 6
+
+
+def varying(results):
+    """Names of the settings in which results differ, seeds apart; always with the estimator."""
+    names = dict.fromkeys(name for each in results for name in each.settings)
+    differ = [name for name in names if len({str(each.settings.get(name)) for each in results}) > 1 and name not in _SAME]
+    return list(dict.fromkeys((["estimator"] if "estimator" in names else []) + differ))
+
+
+def groups(results, without=()):
+    """Results that differ in their seeds alone, by label.
+
+    Parameters
+    ----------
+    results : list of Result
+        Of one study.
+    without : tuple of str
+        Settings that do not tell groups apart, such as the axis of a figure.
+
+    Returns
+    -------
+    dict of str to list of Result
+    """
+    names = [name for name in varying(results) if name not in without]
+    found = {}
+    for each in results:
+        values = {name: each.settings.get(name) for name in names}
+        estimator = [values.pop("estimator")] if "estimator" in values else []
+        found.setdefault(", ".join(estimator + [f"{name} {value}" for name, value in values.items()]), []).append(each)
+    return found
+
+
+def spread(values, form="{:.3f}"):
+    """Mean and range of values of several seeds as text; None among them is a run that has no number there."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    text = form.format(np.mean(known))
+    if len(known) > 1 and min(known) < max(known):
+        text += f" ({form.format(min(known))} to {form.format(max(known))})"
+    return text + (f", {len(values) - len(known)} failed" if len(known) < len(values) else "")
+
+
+def table(title, results, quantity, form="{:.3f}", marks=None):
+    """A quantity at some steps, one line a curve.
+
+    Parameters
+    ----------
+    title : str
+        Of the table.
+    results : list of Result
+        Rows have "step" and the quantity.
+    quantity : str
+        Which.
+    form : str
+        Of a number.
+    marks : list of int or None
+        Steps; None: some that are spread evenly on a logarithmic scale.
+
+    Returns
+    -------
+    Table
+    """
+    marks = _marks(results) if marks is None else marks
+    cells = [["", "seeds", *(f"{mark:,}" for mark in marks)]]
+    for name, some in groups(results).items():
+        at = [{row["step"]: row.get(quantity) for row in each.rows} for each in some]
+        columns = [spread([found[mark] for found in at if mark in found], form) for mark in marks]
+        cells.append([name, str(len(some)), *columns])
+    return Table(title, cells)
+
+
+def _marks(results):
+    """Steps that all results have, the last and about a factor of 2 before it, rising."""
+    common = set.intersection(*({row["step"] for row in each.rows} for each in results)) if results else set()
+    if not common:
+        return []
+    marks = {last := max(common)}
+    for i in range(1, _COLUMNS):
+        marks.add(min(common, key=lambda step: abs(step - last / 2**i)))
+    return sorted(marks)
+
+
+def legend(results):
+    """What all runs have in common, in a line or two."""
+    same = dict.fromkeys(name for each in results for name in each.settings if name not in (*varying(results), *_SAME))
+    seeds = sorted({each.settings["seed"] for each in results})
+    words = [f"{name.replace('_', ' ')} {results[0].settings[name]}" for name in same if results[0].settings[name] is not None]
+    unfinished = sum(not each.done for each in results)
+    ending = f" {unfinished} of {len(results)} runs have not come to their end." if unfinished else ""
+    return f"All runs: {', '.join(words)}; seeds {', '.join(map(str, seeds))}; mean over seeds, and their range.{ending}"
+
+
+def draw(results, quantity, words, caption, log=False):
+    """A figure of a quantity against steps: mean over seeds, and their range as a band.
+
+    Parameters
+    ----------
+    results : list of Result
+        As for `table`.
+    quantity, words : str
+        What is drawn, and how the axis is called, with its unit.
+    caption : str
+        One sentence that says what is seen.
+    log : bool
+        Steps on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, ((axes,),) = plots.blank(9, 5)
+    for i, (name, some) in enumerate(groups(results).items()):
+        steps = sorted(set.intersection(*({row["step"] for row in each.rows} for each in some)))
+        at = [{row["step"]: row.get(quantity) for row in each.rows} for each in some]
+        values = np.array([[found[step] for found in at] for step in steps], float).reshape(len(steps), -1)
+        look = plots.style(i)
+        axes.plot(steps, values.mean(1), label=name, markevery=max(1, len(steps) // 8), markersize=5, **look)
+        if len(some) > 1:
+            axes.fill_between(steps, values.min(1), values.max(1), color=look["color"], alpha=0.15, linewidth=0)
+    axes.set_xscale("log" if log else "linear")
+    axes.set_xlabel("time steps")
+    axes.set_ylabel(words)
+    axes.set_title(caption, fontsize="medium", loc="left")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure

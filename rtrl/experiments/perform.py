@@ -1,0 +1,116 @@
+"""Doing runs: one after the other here, or many at once on whatever has `map` or `submit`."""
+
+import functools
+import time
+
+from rtrl.experiments.store import Store, read_result
+
+__all__ = ["Cores", "perform", "perform_all"]
+
+
+def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
+    """Do one run to its end.
+
+    Parameters
+    ----------
+    settings : rtrl.experiments.settings.Settings
+        What to run.
+    folder : path-like
+        Where the run gets a folder of its own.
+    resume : bool
+        Go on where it was stopped, if it has begun.
+    every : float
+        Seconds between checkpoints; 0: one after each window.
+    tell : callable or None
+        Called as tell(run, step) now and then.
+    show : callable or None
+        Called with each new row.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError
+        If the folder has this run's results already and `resume` is False, or settings do not fit together.
+    """
+    store = Store(folder, settings)
+    try:
+        saved = store.open(resume)
+        for row in read_result(store.folder).rows if show else ():
+            show(row)
+        _advance(settings, store, saved, every, tell or (lambda run, step: None), show or (lambda row: None))
+    finally:
+        store.close()
+    return read_result(store.folder)
+
+
+def _advance(settings, store, saved, every, tell, show):
+    run = settings.start()
+    if saved:
+        run.load(*saved)
+    kept = time.perf_counter()
+    while run.step < run.steps:
+        began = time.perf_counter()
+        rows, measured = run.window(functools.partial(tell, run))
+        store.add(rows, {"step": run.step, "seconds": time.perf_counter() - began, **measured})
+        for row in rows:
+            show(row)
+        if run.step >= run.steps or time.perf_counter() - kept >= every:
+            store.commit(run)
+            kept = time.perf_counter()
+
+
+def perform_all(runs, folder, executor, resume=False, every=60.0):
+    """Do many runs at once.
+
+    Parameters
+    ----------
+    runs : list of Settings
+        What to run.
+    folder : path-like
+        As for `perform`; all workers must see it.
+    executor : object
+        With `submit(function, argument)` that gives something with `result()`, such as `concurrent.futures` and a client of
+        dask.distributed have, or with `map(function, arguments)`.
+    resume, every
+        As for `perform`.
+
+    Yields
+    ------
+    Result
+        In the order of `runs`.
+    """
+    work = functools.partial(perform, folder=folder, resume=resume, every=every)
+    if hasattr(executor, "submit"):
+        yield from (future.result() for future in [executor.submit(work, each) for each in runs])
+    else:
+        yield from executor.map(work, runs)
+
+
+class Cores:
+    """Executor on cores of this machine; needs joblib (the extra `sweep`).
+
+    Parameters
+    ----------
+    jobs : int
+        Processes; -1: one a core.
+
+    Raises
+    ------
+    RuntimeError
+        If joblib is not installed; the message says what to do.
+    """
+
+    def __init__(self, jobs):
+        try:
+            import joblib
+        except ImportError as error:
+            raise RuntimeError(f"--jobs needs joblib ({error}): pip install 'rtrl[sweep]', or leave out --jobs") from None
+        self._parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+        self._delayed = joblib.delayed
+
+    def map(self, function, arguments):
+        """Results in the order of the arguments."""
+        return self._parallel(self._delayed(function)(each) for each in arguments)

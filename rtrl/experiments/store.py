@@ -1,0 +1,179 @@
+"""The folder of a run: rows as they come, and a checkpoint that a kill at any moment leaves whole.
+
+run.json         what was asked for, and with which version
+rows.jsonl       results, one line each, the same at every repetition
+times.jsonl      seconds of each window, and what else differs from one repetition to the next
+state.json       where the checkpoint is: its file, and how many bytes of the two files above it stands for
+step-N.npz       arrays of the checkpoint
+
+A checkpoint is there once state.json has been replaced, which a file system does at once or not at all.  Lines that came
+after it are cut off when the run is resumed, and come again.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rtrl
+from rtrl.experiments.report import line
+
+try:
+    import fcntl
+except ImportError:  # not on every system; then two runs in one folder are the user's to avoid
+    fcntl = None
+
+__all__ = ["Result", "Store", "read_result", "read_results"]
+
+_LINES = ("rows", "times")
+
+
+@dataclass
+class Result:
+    """What a run has found.
+
+    Attributes
+    ----------
+    study : str
+        Name of the study.
+    settings : dict
+        As `Settings.describe` gives them.
+    rows, times : list of dict
+        What its windows gave.
+    done : bool
+        Whether it came to its end.
+    about : dict
+        Title, command, version and CPU level.
+    """
+
+    study: str
+    settings: dict
+    rows: list = field(default_factory=list)
+    times: list = field(default_factory=list)
+    done: bool = False
+    about: dict = field(default_factory=dict)
+
+    @property
+    def seconds(self):
+        """Time of all windows."""
+        return sum(each["seconds"] for each in self.times)
+
+
+class Store:
+    """Files of one run.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of all runs of a study.
+    settings : rtrl.experiments.settings.Settings
+        Those of this run.
+    """
+
+    def __init__(self, folder, settings):
+        self.folder, self._settings = Path(folder) / settings.name, settings
+        self._files = {}
+
+    def open(self, resume):
+        """Make the folder, or go back to its checkpoint; where that is, as `Run.load` takes it, or None at the start.
+
+        Raises
+        ------
+        ValueError
+            If there are results that nobody asked to resume, or another process is at work here.
+        """
+        found = (self.folder / "run.json").exists()
+        if found and not resume:
+            raise ValueError(f"{self.folder} has results: --resume goes on with them")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = _read(self.folder / "state.json") if found else None
+        for name in _LINES:
+            self._files[name] = open(self.folder / f"{name}.jsonl", "a+b")
+        self._lock()
+        for name, file in self._files.items():
+            file.truncate(0 if state is None else state[name])
+        if state is None or state["step"] < self._settings.work:
+            asked = {"study": self._settings.study, "settings": self._settings.describe()}
+            _replace(self.folder / "run.json", {**asked, **_about(self._settings)})
+        return state and (self.folder / state["file"], state["state"])
+
+    def _lock(self):
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._files["rows"], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(f"{self.folder} is in use by another process") from None
+
+    def add(self, rows, times):
+        """Append results of a window."""
+        for name, records in zip(_LINES, (rows, [times])):
+            self._files[name].write("".join(map(line, records)).encode())
+            self._files[name].flush()
+
+    def commit(self, run):
+        """Make a checkpoint."""
+        file = f"step-{run.step}.npz"
+        state = run.save(self.folder / file)
+        sizes = {}
+        for name, lines in self._files.items():
+            os.fsync(lines.fileno())
+            sizes[name] = lines.seek(0, os.SEEK_END)
+        _replace(self.folder / "state.json", {"step": run.step, "steps": run.steps, "file": file, **sizes, "state": state})
+        for old in self.folder.glob("step-*"):
+            if old.name != file:
+                with contextlib.suppress(OSError):
+                    old.unlink()
+
+    def close(self):
+        for file in self._files.values():
+            file.close()
+
+
+def read_result(folder):
+    """The result in the folder of a run, lines that a kill has cut short left out."""
+    about = _read(folder / "run.json")
+    found = {name: _lines(folder / f"{name}.jsonl") for name in _LINES}
+    state = _read(folder / "state.json") if (folder / "state.json").exists() else {"step": 0, "steps": 1}
+    return Result(about.pop("study"), about.pop("settings"), **found, done=state["step"] >= state["steps"], about=about)
+
+
+def read_results(folder):
+    """Results of all runs below a folder, by path."""
+    return [read_result(path.parent) for path in sorted(Path(folder).glob("**/run.json"))]
+
+
+def _lines(path):
+    found = []
+    for text in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        if text.endswith(b"\n"):
+            found.append(json.loads(text))
+    return found
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _replace(path, record):
+    """Write a JSON file at once or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(line(record))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _about(settings):
+    """Under what a result must be read."""
+    config = rtrl.show_config("dicts")
+    about = {"title": settings.title, "command": settings.command, "version": config["rtrl"], "cpu_level": config["cpu level"]}
+    root = Path(rtrl.__file__).parents[1]
+    if (root / ".git").exists():
+        git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+        with contextlib.suppress(OSError):
+            asked = subprocess.run(git, capture_output=True, text=True, check=False)
+            about |= {"commit": asked.stdout.strip()} if asked.returncode == 0 else {}
+    return about
