@@ -6,6 +6,7 @@ of B lanes is B places in the same stream, and every step of a lane is one eleme
 
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -38,8 +39,15 @@ def default_text():
     return "\n".join(topics[name] for name in sorted(topics))
 
 
-def read_text(path):
+def read_text(path, raw=False):
     """The text of a file in UTF-8, line ends as "\\n".
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    raw : bool
+        Each byte as one character instead, whatever it is.
 
     Raises
     ------
@@ -48,7 +56,7 @@ def read_text(path):
     ValueError
         If it is not UTF-8, empty, or shorter than 100 characters.
     """
-    text = _read(path)
+    text = Path(path).read_bytes().decode("latin-1") if raw else _read(path)
     if len(text) < _LEAST:
         found = f"only {len(text)} characters" if text else "nothing"
         raise ValueError(f"{str(path)!r} holds {found}; at least {_LEAST} characters are needed")

@@ -1,6 +1,7 @@
 """Studies of the estimators: `python -m rtrl experiment NAME`.
 
 copy     string memorisation                             noise    how far an estimate lies from the exact gradient
+charlm   the next character of a text                    corpus   its texts
 
 settings what a run is told                              recipe   the same for runs that learn
 runs     work in windows that can be stopped             store    the folder of a run, checkpoints
@@ -18,8 +19,8 @@ draw(results)               results as a figure
 Results are read from files, so that `tables` and `draw` see plain data alone, and runs that have not come to their end.
 """
 
-from rtrl.experiments import copy
+from rtrl.experiments import charlm, copy
 
 __all__ = ["STUDIES"]
 
-STUDIES = {"copy": copy}
+STUDIES = {"copy": copy, "charlm": charlm}

@@ -60,7 +60,7 @@ def table(title, results, quantity, form="{:.3f}", marks=None):
     title : str
         Of the table.
     results : list of Result
-        Rows have "step" and the quantity.
+        Rows have "step", and some of them the quantity.
     quantity : str
         Which.
     form : str
@@ -72,18 +72,23 @@ def table(title, results, quantity, form="{:.3f}", marks=None):
     -------
     Table
     """
-    marks = _marks(results) if marks is None else marks
+    marks = _marks(results, quantity) if marks is None else marks
     cells = [["", "seeds", *(f"{mark:,}" for mark in marks)]]
     for name, some in groups(results).items():
-        at = [{row["step"]: row.get(quantity) for row in each.rows} for each in some]
+        at = [_known(each, quantity) for each in some]
         columns = [spread([found[mark] for found in at if mark in found], form) for mark in marks]
         cells.append([name, str(len(some)), *columns])
     return Table(title, cells)
 
 
-def _marks(results):
-    """Steps that all results have, the last and about a factor of 2 before it, rising."""
-    common = set.intersection(*({row["step"] for row in each.rows} for each in results)) if results else set()
+def _known(result, quantity):
+    """The quantity by step, where there is one."""
+    return {row["step"]: row[quantity] for row in result.rows if quantity in row}
+
+
+def _marks(results, quantity):
+    """Steps, rising: the last of any result, and about a factor of 2 before each."""
+    common = {step for each in results for step in _known(each, quantity)}
     if not common:
         return []
     marks = {last := max(common)}
@@ -122,8 +127,8 @@ def draw(results, quantity, words, caption, log=False):
     """
     figure, ((axes,),) = plots.blank(9, 5)
     for i, (name, some) in enumerate(groups(results).items()):
-        steps = sorted(set.intersection(*({row["step"] for row in each.rows} for each in some)))
-        at = [{row["step"]: row.get(quantity) for row in each.rows} for each in some]
+        at = [_known(each, quantity) for each in some]
+        steps = sorted(set.intersection(*map(set, at)))
         values = np.array([[found[step] for found in at] for step in steps], float).reshape(len(steps), -1)
         look = plots.style(i)
         axes.plot(steps, values.mean(1), label=name, markevery=max(1, len(steps) // 8), markersize=5, **look)

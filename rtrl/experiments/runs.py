@@ -67,12 +67,13 @@ class Run:
 class Learning(Run):
     """A session that learns a stream; a window is `settings.window` steps and gives one row.
 
-    Settings have `stream()` and `session(stream)`; what a row says of the losses of a window is for the study.
+    Settings have `session(stream)`, and `stream()` unless the stream is given; what a row says of the losses of a window is
+    for the study.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings, stream=None):
         super().__init__(settings)
-        self.stream = settings.stream()
+        self.stream = settings.stream() if stream is None else stream
         self.session = settings.session(self.stream)
 
     def row(self, losses):
