@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rtrl import tasks
+from rtrl.estimators import Estimator
 from rtrl.experiments import curves
 from rtrl.experiments.recipe import Recipe, estimator_setting
 from rtrl.experiments.runs import Learning, bits
@@ -21,7 +22,7 @@ class Settings(Recipe):
     """As `Recipe`, with what the OK authors used as defaults, at a smaller size."""
 
     study = "copy"
-    estimator: object = estimator_setting("KFRTRL, UORO, SnAp, TBPTT(8), TBPTT(64), OK(4), BlockOK(4, 8)")
+    estimator: Estimator = estimator_setting("KFRTRL, UORO, SnAp, TBPTT(8), TBPTT(64), OK(4), BlockOK(4, 8)")
     steps: int = preset(Recipe, "steps", 125_000)
     lr: float = preset(Recipe, "lr", 10**-3.5)
     weight_std: float = preset(Recipe, "weight_std", 0.01)

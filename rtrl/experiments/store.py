@@ -23,7 +23,7 @@ from rtrl.experiments.report import line
 try:
     import fcntl
 except ImportError:  # not on every system; then two runs in one folder are the user's to avoid
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Result", "Store", "read_result", "read_results"]
 
