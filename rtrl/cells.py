@@ -33,14 +33,14 @@ class RNN(Cell):
     ----------
     hidden : int
         Units, n.
-    nonlinearity : {"tanh", "relu"}
-        f.
+    nonlinearity : {"tanh", "relu", "identity"}
+        f; with "identity", f(z) = z, the network is linear.
     leak : float
         Share of the new value, in (0, 1].
     """
 
     hidden: int = option(_hidden)
-    nonlinearity: str = option(choice("tanh", "relu"), "tanh")
+    nonlinearity: str = option(choice("tanh", "relu", "identity"), "tanh")
     leak: float = option(fraction, 1.0)
 
 

@@ -17,6 +17,7 @@ INPUTS, OUTPUTS = 3, 4
 CELLS = {
     "rnn": rtrl.RNN(5),
     "rnn relu leak": rtrl.RNN(5, "relu", 0.4),
+    "rnn identity": rtrl.RNN(6, "identity", 0.4),
     "gru": rtrl.GRU(4),
     "lstm": rtrl.LSTM(4),
     "rhn": rtrl.RHN(5),

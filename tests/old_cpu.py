@@ -16,7 +16,15 @@ import rtrl
 import rtrl_core
 
 # Full vectors, remainders, and an activation that is a kernel of its own.
-CELLS = [rtrl.RNN(5), rtrl.RNN(33, "relu", 0.4), rtrl.GRU(17), rtrl.LSTM(16), rtrl.RHN(33), rtrl.RHN(18, 2)]
+CELLS = [
+    rtrl.RNN(5),
+    rtrl.RNN(33, "relu", 0.4),
+    rtrl.RNN(18, "identity", 0.4),
+    rtrl.GRU(17),
+    rtrl.LSTM(16),
+    rtrl.RHN(33),
+    rtrl.RHN(18, 2),
+]
 
 
 def main():

@@ -13,6 +13,8 @@ CELLS = {
     "rnn relu": partial(ref.RNN, nonlinearity="relu"),
     "rnn leak": partial(ref.RNN, leak=0.3),
     "rnn relu leak": partial(ref.RNN, nonlinearity="relu", leak=0.3),
+    "rnn identity": partial(ref.RNN, nonlinearity="identity"),
+    "rnn identity leak": partial(ref.RNN, nonlinearity="identity", leak=0.3),
     "gru": ref.GRU,
     "lstm": ref.LSTM,
     "rhn": ref.RHN,

@@ -23,6 +23,7 @@ ONE_STAGE = [rtrl.RNN(5), rtrl.RNN(5, leak=0.3), rtrl.GRU(4), rtrl.LSTM(4), rtrl
 TINY = [
     rtrl.RNN(2),
     rtrl.RNN(2, "relu", 0.5),
+    rtrl.RNN(2, "identity"),
     rtrl.GRU(2),
     rtrl.LSTM(2),
     rtrl.LSTM(1),

@@ -2,7 +2,7 @@
 
     z = W h_hat [r, n] ,  s' = phi(z, s) [k, n] ,  h = s[0]           once per stage
 
-    RNN   k=1 r=1   s' = (1 - leak) s + leak f(z)                      f = tanh or relu
+    RNN   k=1 r=1   s' = (1 - leak) s + leak f(z)                      f = tanh, relu or identity
     GRU   k=1 r=4   maps R Z N_in N_hid:  g = tanh(N_in + sig(R) N_hid) ,  s' = (1 - sig Z) g + sig(Z) s
                     N_in has no h columns and N_hid no x columns (reset after the matmul, as in PyTorch and cuDNN)
     LSTM  k=2 r=4   maps i f g o, state (h, c):  c' = sig(f) c + sig(i) tanh(g) ,  h' = sig(o) tanh(c')
@@ -93,25 +93,32 @@ class Cell:
 
 
 class RNN(Cell):
-    """Simple recurrent net, with tanh or relu and an optional leak; the derivative of relu at 0 is 0."""
+    """Simple recurrent net, with tanh, relu or identity and an optional leak; the derivative of relu at 0 is 0."""
 
     def __init__(self, hidden, nonlinearity="tanh", leak=1.0):
         super().__init__(hidden)
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+        if nonlinearity not in ("tanh", "relu", "identity"):
+            raise ValueError(f"nonlinearity must be 'tanh', 'relu' or 'identity', got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
         self.leak = leak
 
     def phi(self, stage, z, s):
         if self.nonlinearity == "tanh":
             f = np.tanh(z)
+        elif self.nonlinearity == "identity":
+            f = z
         else:
             # The branch is chosen by the real part, so that a complex step goes through it.
             f = np.where(z.real > 0, z, 0)
         return (1 - self.leak) * s + self.leak * f
 
     def derivatives(self, stage, z, s):
-        slope = 1 - np.tanh(z) ** 2 if self.nonlinearity == "tanh" else (z.real > 0) * 1.0
+        if self.nonlinearity == "tanh":
+            slope = 1 - np.tanh(z) ** 2
+        elif self.nonlinearity == "identity":
+            slope = np.ones_like(z)
+        else:
+            slope = (z.real > 0) * 1.0
         D = self.leak * slope[None]
         E = np.full((1, 1, self.n), 1 - self.leak)
         return D, E
