@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 import rtrl
-from rtrl.experiments import balancing
-from rtrl.experiments.balancing import Balancing, arrival, influence_within
+from rtrl.cli import main
+from rtrl.experiments import perform
+from rtrl.experiments.balancing import problem as balancing
+from rtrl.experiments.balancing import study
+from rtrl.experiments.balancing.problem import Balancing, arrival, influence_within
+from rtrl.experiments.store import read_results
 
 OPTIMUM = -1 / 6
 SLOW = rtrl.SGD(1e-5)
@@ -188,3 +192,54 @@ def test_sessions_of_something_else():
     with pytest.raises(ValueError, match="one lane"):
         Balancing(rtrl.Session(run.session.network, rtrl.RTRL(), rtrl.SGD(0.1), batch_size=2))
     assert balancing.AWAY == 100
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+WHO = "RTRL, OK(2), TBPTT(10), TBPTT(100, sliding=True)"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("balancing")
+    command = ["experiment", "influence-balancing", "--lr", "1e-4", "--steps", "4000", "--window", "1000"]
+    assert main([*command, "--estimators", WHO, "--out", str(out), "--plot"]) == 0
+    return out
+
+
+def test_command_tells_who_arrives_and_who_runs_away(folder):
+    last = {each.settings["estimator"]: each.rows[-1] for each in read_results(folder)}
+    for name in ("RTRL", "OK(2)", "TBPTT(100, sliding=True)"):
+        assert last[name]["theta"] == pytest.approx(OPTIMUM, abs=1e-3)
+        assert last[name]["outside"] < 3000
+    assert last["TBPTT(10)"]["away"]
+    assert last["TBPTT(10)"]["step"] < 4000
+    assert last["TBPTT(10)"]["theta"] > 100
+    table, _ = study.tables(read_results(folder))
+    lines = {line[0]: line[1:] for line in table.cells}
+    assert lines["RTRL"][2] == "1"
+    assert lines["TBPTT(10)"][4] == "1"
+    assert (folder / "influence-balancing.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_outside_is_the_step_before_arrival(tmp_path):
+    run = Balancing.start(rtrl.RTRL(), rtrl.SGD(1e-4))
+    thetas = run.advance(2000)
+    last = perform.perform(study.Settings(estimator=rtrl.RTRL(), steps=2000), tmp_path).rows[-1]
+    assert last["outside"] + 1 == arrival(thetas, OPTIMUM)
+    assert last["theta"] == thetas[-1]
+
+
+@pytest.mark.parametrize("estimator", [rtrl.UORO(), rtrl.TBPTT(10)])
+def test_stopped_and_resumed_anywhere(tmp_path, estimator):
+    told = {"estimator": estimator, "window": 500}
+    whole = perform.perform(study.Settings(steps=4000, **told), tmp_path / "whole")
+    for steps in (500, 2000, 4000):
+        parts = perform.perform(study.Settings(steps=steps, **told), tmp_path / "parts", resume=True)
+    assert parts.rows == whole.rows
+
+
+def test_rates_are_those_of_the_paper():
+    assert study.Settings(estimator=rtrl.UORO()).rate == 1e-5
+    assert study.Settings(estimator=rtrl.RTRL()).rate == study.Settings(estimator=rtrl.SnAp()).rate == 1e-4
+    assert study.Settings(estimator=rtrl.UORO(), lr=3e-5).rate == 3e-5

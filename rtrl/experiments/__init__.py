@@ -2,6 +2,7 @@
 
 copy     string memorisation                             noise    how far an estimate lies from the exact gradient
 charlm   the next character of a text                    corpus   its texts
+balancing  a parameter that is good soon and bad later
 
 settings what a run is told                              recipe   the same for runs that learn
 runs     work in windows that can be stopped             store    the folder of a run, checkpoints
@@ -20,7 +21,8 @@ Results are read from files, so that `tables` and `draw` see plain data alone, a
 """
 
 from rtrl.experiments import charlm, copy
+from rtrl.experiments.balancing import study as balancing
 
 __all__ = ["STUDIES"]
 
-STUDIES = {"copy": copy, "charlm": charlm}
+STUDIES = {"copy": copy, "charlm": charlm, "influence-balancing": balancing}
