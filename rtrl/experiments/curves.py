@@ -5,7 +5,7 @@ import numpy as np
 from rtrl.experiments import plots
 from rtrl.experiments.report import Table
 
-__all__ = ["draw", "groups", "legend", "spread", "table", "varying"]
+__all__ = ["draw", "groups", "legend", "plot", "spread", "table", "varying"]
 
 _SAME = ("seed",)  # fields in which runs of one curve may differ
 _COLUMNS = 6
@@ -126,6 +126,14 @@ def draw(results, quantity, words, caption, log=False):
     matplotlib.figure.Figure
     """
     figure, ((axes,),) = plots.blank(9, 5)
+    plot(axes, results, quantity, words, log)
+    axes.set_title(caption, fontsize="medium", loc="left")
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def plot(axes, results, quantity, words, log=False):
+    """The curves of `draw`, in axes of one's own."""
     for i, (name, some) in enumerate(groups(results).items()):
         at = [_known(each, quantity) for each in some]
         steps = sorted(set.intersection(*map(set, at)))
@@ -137,7 +145,4 @@ def draw(results, quantity, words, caption, log=False):
     axes.set_xscale("log" if log else "linear")
     axes.set_xlabel("time steps")
     axes.set_ylabel(words)
-    axes.set_title(caption, fontsize="medium", loc="left")
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
-    return figure

@@ -80,6 +80,10 @@ class Learning(Run):
         """What a window's row says besides its last step, from its losses [T] in nats."""
         raise NotImplementedError
 
+    def learn(self, xs, ys, resets):
+        """Losses [T] of learning some steps, for a study that does it in a way of its own."""
+        return self.session.run(xs, ys, resets)
+
     def window(self, tell):
         steps = min(self.settings.window, self.steps - self.step)
         losses = self._learn(steps, tell)
@@ -91,7 +95,7 @@ class Learning(Run):
         while done < steps:
             began = time.perf_counter()
             xs, ys, resets = self.stream.take(min(piece, steps - done))
-            part = self.session.run(xs, ys, resets)
+            part = self.learn(xs, ys, resets)
             self.stream.learned(part)
             losses[done : done + len(part)] = part
             done += len(part)
