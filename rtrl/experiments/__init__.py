@@ -1,14 +1,16 @@
 """Studies of the estimators: `python -m rtrl experiment NAME`.
 
-copy     string memorisation                             noise    how far an estimate lies from the exact gradient
-charlm   the next character of a text                    corpus   its texts
-balancing  a parameter that is good soon and bad later
+copy      string memorisation                             noise     how far an estimate lies from the exact gradient
+charlm    the next character of a text; corpus: its texts
+anbn, brackets    strings with distant dependencies; strings: what they share
+kalman    span of a dependency against truncation
+balancing a parameter that is good soon and bad later
 
-settings what a run is told                              recipe   the same for runs that learn
-runs     work in windows that can be stopped             store    the folder of a run, checkpoints
-perform  doing runs, one or many at once
-report   results as JSON lines, CSV or tables            curves   learning curves as tables and figures
-page     a folder of results as one page                 plots    what pictures need
+settings  what a run is told                              recipe    the same for runs that learn
+runs      work in windows that can be stopped             store     the folder of a run, checkpoints
+perform   doing runs, one or many at once
+report    results as JSON lines, CSV or tables            curves    learning curves as tables and figures
+page      a folder of results as one page                 plots     what pictures need
 
 A study is a module, with a line in `STUDIES`, that has
 
@@ -20,9 +22,13 @@ draw(results)               results as a figure
 Results are read from files, so that `tables` and `draw` see plain data alone, and runs that have not come to their end.
 """
 
-from rtrl.experiments import charlm, copy
-from rtrl.experiments.balancing import study as balancing
+from rtrl.experiments import balancing, charlm, copy, kalman
 
 __all__ = ["STUDIES"]
 
-STUDIES = {"copy": copy, "charlm": charlm, "influence-balancing": balancing}
+STUDIES = {
+    "copy": copy,
+    "charlm": charlm,
+    "influence-balancing": balancing,
+    "kalman": kalman,
+}

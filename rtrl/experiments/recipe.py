@@ -9,7 +9,7 @@ from rtrl.network import Network
 from rtrl.optimizers import SGD, Adam, Kalman
 from rtrl.session import Session
 
-__all__ = ["Recipe", "estimator_setting"]
+__all__ = ["Recipe", "estimator_setting", "made_rate"]
 
 
 def estimator_setting(rows):
@@ -22,6 +22,11 @@ def estimator_setting(rows):
         rows=rows,
         metavar="NAMES",
     )
+
+
+def made_rate(lr, decay):
+    """lr / (1 + decay sqrt t): a number, or a function of the step t."""
+    return (lambda step: lr / (1 + decay * step**0.5)) if decay else lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +86,7 @@ class Recipe(Settings):
     @property
     def rate(self):
         """Learning rate: a number, or a function of the step."""
-        if not self.decay:
-            return self.lr
-        return lambda step: self.lr / (1 + self.decay * step**0.5)
+        return made_rate(self.lr, self.decay)
 
     def session(self, stream):
         """A fresh session on a fresh network."""

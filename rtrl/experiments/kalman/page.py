@@ -1,0 +1,174 @@
+"""Tables and figure: loss of the answer against the span of the dependency."""
+
+import functools
+
+import numpy as np
+
+from rtrl.experiments import plots
+from rtrl.experiments.curves import varying
+from rtrl.experiments.kalman.study import SHARE, SPANS, TUNING
+from rtrl.experiments.report import Table
+
+__all__ = ["draw", "score", "tables", "tuned"]
+
+_TOLD = ("task", "method", "gap", "lr", "lr_scale", "seed")  # settings that have a place of their own in tables
+_COMMON = ("cell", "hidden", "batch_size", "steps", "symbols", "decay", "clip_norm", "dtype")
+_TRUNCATIONS = (5, 15)
+_REFERENCES = ("TBPTT", "RTRL")  # in every panel
+
+
+def score(result):
+    """Mean loss of the answers in bits over the end of a run; None if it has not come there, infinite if there is no number."""
+    steps = result.settings["steps"]
+    rows = [row for row in result.rows if row["step"] > (1 - SHARE) * steps]
+    if not (result.done and rows):
+        return None
+    counts = [row["answers"] for row in rows]
+    losses = [np.inf if row["answer_bits"] is None and row["answers"] else row["answer_bits"] or 0 for row in rows]
+    return float(np.average(losses, weights=counts)) if sum(counts) else None
+
+
+def tuned(results):
+    """Scores of the seeds that are reported, at the learning rate that the seeds for tuning chose.
+
+    Returns
+    -------
+    dict
+        For each (task, method, gap), the method with whatever else runs differ in: {"lr", "edge", "scores"}.  "edge" says
+        whether the rate is the smallest or the largest of several.  Left out where a rate must be chosen among several, and
+        runs of the seeds for tuning are missing.
+    """
+    runs = {}
+    for key, each in zip(_keys(results), results):
+        rates = runs.setdefault(key, {})
+        rates.setdefault(each.settings["lr"], {})[each.settings["seed"]] = score(each)
+    return {key: found for key, rates in runs.items() if (found := _tuned(rates))}
+
+
+def _keys(results):
+    """Task, method and gap of each result; the method with whatever else runs differ in."""
+    others = [name for name in varying(results) if name not in _TOLD]
+    return [
+        (told["task"], ", ".join([told["method"], *(f"{name} {told[name]}" for name in others)]), told["gap"])
+        for told in (each.settings for each in results)
+    ]
+
+
+def _tuned(rates):
+    """Of scores by learning rate and seed, those that `tuned` reports."""
+    seeds = [seed for seed in TUNING if any(seed in scores for scores in rates.values())]
+    if len(rates) > 1 and (not seeds or any(scores.get(seed) is None for scores in rates.values() for seed in seeds)):
+        return None
+    lr = min(rates, key=lambda lr: np.mean([rates[lr][seed] for seed in seeds])) if len(rates) > 1 else next(iter(rates))
+    fresh = [value for seed, value in sorted(rates[lr].items()) if seed not in TUNING and value is not None]
+    return {"lr": lr, "edge": len(rates) > 1 and lr in (min(rates), max(rates)), "scores": fresh}
+
+
+def tables(results):
+    """Median loss of the answer, how many seeds learned, and the learning rates, for each method and gap."""
+    found = tuned(results)
+    blocks = []
+    for task in dict.fromkeys(key[0] for key in found):
+        chance = _chance(results, task)
+        for title, words in (
+            (f"loss of the answer in bits, {chance:.2f} by chance: median and range of seeds", _spread),
+            ("seeds whose answer costs less than half of what it costs by chance", functools.partial(_learned, chance)),
+            ("learning rate, * at the edge of those that were tried", _rate),
+        ):
+            blocks.append(_table(f"{task.capitalize()}: {title}", found, task, words))
+    return [*blocks, _words(results, found)]
+
+
+def _words(results, found):
+    """What the tables mean, what they leave out, and what all runs have in common."""
+    seeds = " and ".join(map(str, TUNING))
+    words = [
+        f"Losses are means over the last {SHARE:.0%} of a run.  The learning rate of each method and gap has the least mean loss "
+        f"over seeds {seeds}, which are not in the other numbers."
+    ]
+    if unfinished := sum(not each.done for each in results):
+        words.append(f"{unfinished} of {len(results)} runs have not come to their end, and are left out.")
+    if missing := len(set(_keys(results))) - len(found):
+        words.append(f"{missing} pairs of method and gap are left out, because runs that choose their learning rate are missing.")
+    told = {name: dict.fromkeys(str(each.settings[name]) for each in results) for name in _COMMON}
+    common = ", ".join(f"{name.replace('_', ' ')} {' or '.join(values)}" for name, values in told.items())
+    return " ".join([*words, f"All runs: {common}."])
+
+
+def _table(title, found, task, words):
+    gaps = sorted({gap for other, _, gap in found if other == task})
+    cells = [["", *(f"gap {gap}, span {gap + SPANS[task]}" for gap in gaps)]]
+    for method in dict.fromkeys(method for other, method, _ in found if other == task):
+        row = [found.get((task, method, gap)) for gap in gaps]
+        cells.append([method, *("-" if cell is None else words(cell) for cell in row)])
+    return Table(title, cells)
+
+
+def _spread(cell):
+    scores = cell["scores"]
+    if not scores:
+        return "-"
+    text = f"{np.median(scores):.2f}"
+    return text + (f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else "")
+
+
+def _learned(chance, cell):
+    return f"{sum(value < chance / 2 for value in cell['scores'])} of {len(cell['scores'])}"
+
+
+def _rate(cell):
+    return f"{cell['lr']:.3g}{'*' if cell['edge'] else ''}"
+
+
+def _chance(results, task):
+    return float(np.log2(next(each.settings["symbols"] for each in results if each.settings["task"] == task)))
+
+
+def draw(results):
+    """Loss of the answer against the span: the filter's methods left, the others right, a row for each task."""
+    found = tuned(results)
+    names = list(dict.fromkeys(key[0] for key in found)) or list(SPANS)[:1]
+    figure, panels = plots.blank(14, 6.5 * len(names), len(names), 2, sharey=True)
+    looks = {method: plots.style(i) for i, method in enumerate(dict.fromkeys(key[1] for key in found))}
+    for row, task in zip(panels, names):
+        chance = _chance(results, task) if found else 0
+        for axes, kalman in zip(row, (True, False)):
+            shown = [method for method in looks if _belongs(method, kalman)]
+            _panel(axes, found, task, shown, looks, chance)
+            axes.set_title(f"{task}: {'with the Kalman filter' if kalman else 'other methods'}", fontsize="medium", loc="left")
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, frameon=False)
+    figure.suptitle(
+        "Dependencies longer than the truncation: loss of the answer (lower is better) when the cue is so many steps back.\n"
+        "Dots are medians over seeds, bars their range; scrambled methods are controls that cannot use what they carry.",
+        fontsize="medium",
+    )
+    return figure
+
+
+def _belongs(method, kalman):
+    reference = method.startswith(_REFERENCES) and method.endswith("+ Adam")
+    return reference or method.partition("+")[2].strip().startswith("Kalman") == kalman
+
+
+def _panel(axes, found, task, methods, looks, chance):
+    for i, method in enumerate(methods):
+        scores = {gap + SPANS[task]: cell["scores"] for (*names, gap), cell in found.items() if names == [task, method]}
+        cells = sorted((span, values) for span, values in scores.items() if values)
+        if not cells:
+            continue
+        # Side by side, so that bars at the same span can be told apart.
+        spans = np.array([span for span, _ in cells]) + 0.08 * (i - len(methods) / 2)
+        low, middle, high = np.array([np.quantile(scores, (0, 0.5, 1)) for _, scores in cells]).T
+        line = "--" if method.startswith("scrambled") else ":" if method.startswith(_REFERENCES) else "-"
+        bars = (middle - low, high - middle)
+        axes.errorbar(spans, middle, bars, label=method, linestyle=line, markersize=5, elinewidth=0.7, capsize=2, **looks[method])
+    axes.axhline(chance, color="black", linewidth=0.8)
+    axes.annotate("chance", (1, chance), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize="small")
+    for horizon in _TRUNCATIONS:
+        axes.axvline(horizon, color="gray", linewidth=0.8, linestyle="-.")
+        axes.annotate(f"TBPTT({horizon}) ends", (horizon, 0), (2, 2), "data", "offset points", rotation=90, fontsize="x-small")
+    axes.set_ylim(0, 1.3 * chance or 1)
+    axes.set_xlabel("steps from the cue to the answer")
+    axes.set_ylabel("loss of the answer (bits)")
+    axes.grid(alpha=0.3)
