@@ -1,10 +1,5 @@
 """Studies of the estimators: `python -m rtrl experiment NAME`.
 
-copy      string memorisation                             noise     how far an estimate lies from the exact gradient
-charlm    the next character of a text; corpus: its texts
-anbn, brackets    strings with distant dependencies; strings: what they share
-kalman    span of a dependency against truncation
-balancing a parameter that is good soon and bad later
 
 settings  what a run is told                              recipe    the same for runs that learn
 runs      work in windows that can be stopped             store     the folder of a run, checkpoints
@@ -22,7 +17,7 @@ draw(results)               results as a figure
 Results are read from files, so that `tables` and `draw` see plain data alone, and runs that have not come to their end.
 """
 
-from rtrl.experiments import balancing, charlm, copy, kalman
+from rtrl.experiments import anbn, balancing, brackets, charlm, copy, kalman
 
 __all__ = ["STUDIES"]
 
@@ -30,5 +25,7 @@ STUDIES = {
     "copy": copy,
     "charlm": charlm,
     "influence-balancing": balancing,
+    "anbn": anbn,
+    "brackets": brackets,
     "kalman": kalman,
 }

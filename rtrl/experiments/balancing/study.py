@@ -1,4 +1,4 @@
-"""The study `python -m rtrl experiment influence-balancing`; see `rtrl.experiments` for what a study has."""
+"""Settings, runs, tables and figure of influence balancing."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,7 @@ from rtrl.experiments.settings import setting
 from rtrl.optimizers import SGD
 from rtrl.session import Session
 
-__all__ = ["DESCRIPTION", "HELP", "Settings", "draw", "tables"]
-
-HELP = "influence balancing: a parameter that is good soon and bad later"
-DESCRIPTION = """\
-A chain of linear units in which a parameter theta raises the output soon and lowers it later, by more.  Whoever looks back too
-short a way moves theta uphill for good; the best theta is -1/6."""
+__all__ = ["Settings", "draw", "tables"]
 
 _CLOSE = 1e-3  # of theta
 _RANDOM, _OTHER = 1e-5, 1e-4  # learning rates of the UORO paper

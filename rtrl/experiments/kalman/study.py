@@ -7,6 +7,7 @@ import numpy as np
 
 from rtrl import tasks
 from rtrl.commands import options as shared
+from rtrl.experiments import strings
 from rtrl.experiments.kalman.methods import DEFAULTS, Method, methods
 from rtrl.experiments.kalman.scrambled import NEVER, Scrambled
 from rtrl.experiments.recipe import Recipe, made_rate
@@ -140,9 +141,7 @@ class _Run(Learning):
     def row(self, losses):
         answers = losses[~np.isnan(losses)]
         if self.settings.task == "brackets":
-            # All strings have one length, so all lanes are at the same place of theirs.
-            places = np.arange(self.step - len(losses), self.step) % self.stream.length
-            answers = losses[np.isin(places, self.stream.answers)]
+            answers = strings.answers(self.stream, self.step - len(losses), losses)
         found = {"bits": bits(losses), "answer_bits": bits(answers), "answers": len(answers)}
         self.note = "" if found["answer_bits"] is None else f"answer {found['answer_bits']:.2f} bits"
         return found

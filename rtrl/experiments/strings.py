@@ -1,0 +1,101 @@
+"""What the studies `anbn` and `brackets` share: UORO's settings, and the end of a long stream as the score.
+
+A GRU of 64 units reads one stream of 1e7 characters, with Adam at 1e-3 / (1 + 0.03 sqrt t) (Tallec and Ollivier 2018,
+arXiv:1702.05043).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtrl.estimators import Estimator
+from rtrl.experiments import curves, plots
+from rtrl.experiments.recipe import Recipe, estimator_setting
+from rtrl.experiments.report import Table
+from rtrl.experiments.runs import Learning, bits
+from rtrl.experiments.settings import preset
+
+__all__ = ["SHARE", "Strings", "StringsRun", "answers", "draw", "tables"]
+
+SHARE = 0.1  # of a run at its end, over which it is scored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strings(Recipe):
+    """As `Recipe`, with UORO's settings as defaults."""
+
+    estimator: Estimator = estimator_setting(
+        "UORO, NoBackTrack, KFRTRL, OK(4), BlockOK(4, 8), SnAp, RFLO, TBPTT(1), TBPTT(2), TBPTT(16), Immediate"
+    )
+    cell: str = preset(Recipe, "cell", "gru")
+    batch_size: int = preset(Recipe, "batch_size", 1)
+    steps: int = preset(Recipe, "steps", 10_000_000)
+    window: int = preset(Recipe, "window", 100_000)
+    decay: float = preset(Recipe, "decay", 0.03)
+    clip_norm: float = preset(Recipe, "clip_norm", 1.0)
+
+    def start(self):
+        return StringsRun(self)
+
+
+class StringsRun(Learning):
+    """Rows: mean loss of a window in bits, and of its answers alone where the task has some."""
+
+    def row(self, losses):
+        found = {"bits": bits(losses)}
+        if hasattr(self.stream, "answers"):
+            found["answer_bits"] = bits(answers(self.stream, self.step - len(losses), losses))
+        self.note = ", ".join(f"{value:.3f} {name.replace('_', ' ')}" for name, value in found.items() if value is not None)
+        return found
+
+
+def answers(stream, first, losses):
+    """Losses of the answers, among those of steps `first` and on, of a `rtrl.tasks.Brackets`.
+
+    All strings have one length, so all lanes are at the same place of theirs.
+    """
+    places = np.arange(first, first + len(losses)) % stream.length
+    return losses[np.isin(places, stream.answers)]
+
+
+def tables(results, quantities, notes):
+    """Means over the end of each run, and curves.
+
+    Parameters
+    ----------
+    results : list of rtrl.experiments.store.Result
+        Of one study.
+    quantities : dict of str to str
+        Keys of rows, with their words.
+    notes : dict of str to (str, set of float)
+        What each quantity is compared with: its name and values in bits, several where the strings of the runs differ.
+    """
+    notes = {key: f"{name} {', '.join(f'{value:.4f}' for value in sorted(values))}" for key, (name, values) in notes.items()}
+    cells = [["", "seeds", *(f"{words} ({notes[key]})" for key, words in quantities.items())]]
+    for name, some in curves.groups(results).items():
+        ends = [[_end(each, key) for each in some if each.done] for key in quantities]
+        cells.append([name, str(len(ends[0])), *(curves.spread(each, "{:.4f}") for each in ends)])
+    title = f"Loss over the last {SHARE:.0%} of a run (bits)"
+    marks = [curves.table(f"{words.capitalize()} (bits) after so many steps", results, key) for key, words in quantities.items()]
+    return [Table(title, cells), *marks, curves.legend(results)]
+
+
+def _end(result, quantity):
+    """Mean over the end of a run; None where a window has no number."""
+    steps = result.settings["steps"]
+    values = [row[quantity] for row in result.rows if row["step"] > (1 - SHARE) * steps]
+    return None if None in values else float(np.mean(values))
+
+
+def draw(results, quantities, notes, caption):
+    """Curves of each quantity, with a line at what it is compared with."""
+    figure, (panels,) = plots.blank(5 + 5 * len(quantities), 5.5, 1, len(quantities))
+    for axes, (key, words) in zip(panels, quantities.items()):
+        curves.plot(axes, results, key, f"{words} (bits)", log=True)
+        name, values = notes[key]
+        for value in values:
+            axes.axhline(value, color="black", linewidth=0.8)
+            axes.annotate(f"{name} {value:.3f}", (1, value), (-4, 3), ("axes fraction", "data"), "offset points", ha="right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.suptitle(caption, fontsize="medium")
+    return figure
