@@ -1,5 +1,10 @@
 """Studies of the estimators: `python -m rtrl experiment NAME`.
 
+copy      string memorisation                             noise     how far an estimate lies from the exact gradient
+charlm    the next character of a text                    corpus    its texts
+anbn      strings a^n b^n                                 brackets  letters that return after others
+strings   what the two share                              balancing a parameter that is good soon and bad later
+kalman    span of a dependency against truncation
 
 settings  what a run is told                              recipe    the same for runs that learn
 runs      work in windows that can be stopped             store     the folder of a run, checkpoints
