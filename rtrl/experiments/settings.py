@@ -62,6 +62,11 @@ class Settings:
     seed: int = setting(0, shared.whole(0, 2**63 - 1), "seed of weights, data and random signs", metavar="N")
     threads: int = setting(1, shared.whole(1, 1024), "threads of a session", metavar="N", shown=False)
 
+    @classmethod
+    def worth(cls, runs):
+        """Of all combinations that lists of options make, those that are run; a study may leave some out."""
+        return runs
+
     def start(self):
         """The run, see `rtrl.experiments.runs.Run`."""
         raise NotImplementedError
@@ -141,7 +146,7 @@ def chosen(parser, settings, options):
         name, values_of = _swept(parser, settings, text)
         values[name] = values_of
     lists = {name: value for name, value in values.items() if isinstance(value, tuple)}
-    return [settings(**{**values, **dict(zip(lists, each))}) for each in itertools.product(*lists.values())]
+    return settings.worth([settings(**{**values, **dict(zip(lists, each))}) for each in itertools.product(*lists.values())])
 
 
 def _swept(parser, settings, text):
