@@ -1,6 +1,7 @@
 """The noise study: what must hold of its numbers, and the command as a user runs it."""
 
 import csv
+import dataclasses
 import io
 import json
 import sys
@@ -9,28 +10,53 @@ import numpy as np
 import pytest
 
 import rtrl
-from rtrl import data
 from rtrl.cli import main
-from rtrl.comparison import Task
-from rtrl.comparison.progress import Progress
 from rtrl.comparison.settings import label
-from rtrl.experiments.noise import cases, picture
+from rtrl.experiments import plots
+from rtrl.experiments.noise import Settings, cases, draw, tables
+from rtrl.experiments.noise import settings as told
 from rtrl.experiments.noise import study as noise
+from rtrl.experiments.perform import perform
+from rtrl.experiments.store import Result
 
+FIRST = {"hidden": 4, "steps": 6, "samples": 16, "estimator": rtrl.UORO()}  # what QUICK does first
 WORDS = "the quick brown fox jumps over the lazy dog; " * 40
 SAMPLES = 50  # of each net in the study below
-QUICK = ["experiment", "noise", "--hidden", "4,6", "--steps", "6", "--samples", "16", "--estimators", "UORO, KFRTRL, Immediate"]
+QUICK = ["experiment", "noise", "--hidden", "4,6", "--steps", "6", "--samples", "16", "--threads", "1"]
+QUICK += ["--estimators", "UORO, KFRTRL, Immediate"]
 
 
 @pytest.fixture(scope="module")
-def task():
-    ids, vocabulary = data.encode(WORDS)
-    return Task("words", ids, len(vocabulary))
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("noise") / "words.txt"
+    path.write_text(WORDS)
+    return str(path)
 
 
-def study(task, **changes):
-    options = {"cells": (rtrl.RHN(6),), "steps": 12, "samples": 16, "dtype": "float64", "threads": 1, **changes}
-    return list(noise.measure(noise.Settings(**options), task, Progress()))
+def runs(text, estimators=None, hidden=(6,), trained=("untrained",), **changes):
+    """Settings of the runs that the command would do."""
+    options = {"text": text, "steps": 12, "samples": 16, "dtype": "float64", "threads": 1, **changes}
+    return Settings.worth(
+        [
+            Settings(trained=state, hidden=n, estimator=each, **options)
+            for state in trained
+            for n in hidden
+            for each in estimators or told.default_estimators()
+        ]
+    )
+
+
+def result(settings):
+    run, rows = settings.start(), []
+    while run.step < run.steps:
+        rows += run.window(lambda step: None)[0]
+    return Result("noise", settings.describe(), rows, done=True)
+
+
+def study(text, estimators=None, **changes):
+    """Rows with the settings that they belong to."""
+    results = map(result, runs(text, estimators, **changes))
+    return [{**each.settings, **row} for each in results for row in each.rows]
 
 
 def one(rows, estimator, t=12, **wanted):
@@ -40,19 +66,19 @@ def one(rows, estimator, t=12, **wanted):
 
 
 @pytest.fixture(scope="module")
-def rows(task):
+def rows(text):
     """Every estimator that there is, on the smallest net on which noise can be told from its mean."""
-    return study(task, samples=SAMPLES * cases.NETS)
+    return study(text, samples=SAMPLES * cases.NETS)
 
 
 def test_moments_are_round_and_end_with_the_last_step():
-    assert noise.Settings(steps=30).moments == (1, 2, 5, 10, 20, 30)
-    assert noise.Settings(steps=50).moments == (1, 2, 5, 10, 20, 50)
-    assert noise.Settings(steps=1).moments == (1,)
+    assert Settings(steps=30).moments == (1, 2, 5, 10, 20, 30)
+    assert Settings(steps=50).moments == (1, 2, 5, 10, 20, 50)
+    assert Settings(steps=1).moments == (1,)
 
 
-def test_exact_estimators_have_no_noise(rows, task):
-    longer = study(task, estimators=(rtrl.TBPTT(12), rtrl.TBPTT(20, sliding=True), rtrl.RTRL(fresh=False)))
+def test_exact_estimators_have_no_noise(rows, text):
+    longer = study(text, estimators=(rtrl.TBPTT(12), rtrl.TBPTT(20, sliding=True), rtrl.RTRL(fresh=False)))
     exact = longer + [row for row in rows if row["kind"] == "exact"]
     assert {"RTRL", "RTRL(fresh=False)", "TBPTT(12)"} <= {row["estimator"] for row in exact}
     for row in exact:
@@ -75,14 +101,14 @@ def test_unbiased_estimators_are_right_in_the_mean(rows):
             assert excess == pytest.approx(SAMPLES)
 
 
-def test_a_planted_bias_is_seen(task, monkeypatch):
+def test_a_planted_bias_is_seen(text, monkeypatch):
     gradient = rtrl.Session.gradient
     monkeypatch.setattr(
         rtrl.Session,
         "gradient",
         lambda self: {name: value * (1.5 if self.batch_size > 1 else 1) for name, value in gradient(self).items()},
     )
-    row = one(study(task, estimators=(rtrl.KFRTRL(),), samples=SAMPLES * cases.NETS), rtrl.KFRTRL())
+    row = one(study(text, estimators=(rtrl.KFRTRL(),), samples=SAMPLES * cases.NETS), rtrl.KFRTRL())
     assert row["mean_error"] ** 2 * SAMPLES / row["relative_variance"] > 4
 
 
@@ -98,33 +124,33 @@ def test_order_of_estimators(rows):
     assert one(rows, rtrl.TBPTT(5, sliding=True))["relative_variance"] < one(rows, rtrl.Immediate())["relative_variance"]
 
 
-def test_ratio_grows_with_units_and_kfrtrl_stays(task):
+def test_ratio_grows_with_units_and_kfrtrl_stays(text):
     which = (rtrl.UORO(fresh=False), rtrl.KFRTRL(fresh=False))
-    found = study(task, cells=(rtrl.RHN(6), rtrl.RHN(48)), estimators=which, samples=64)
+    found = study(text, hidden=(6, 48), estimators=which, samples=64)
     small, large = ([one(found, each, hidden=n)["relative_variance"] for each in which] for n in (6, 48))
     assert 2.5 < (large[0] / large[1]) / (small[0] / small[1]) < 25
     assert 0.4 < large[1] / small[1] < 2.5
 
 
-def test_nobacktrack_is_below_uoro_where_components_differ(task):
+def test_nobacktrack_is_below_uoro_where_components_differ(text):
     which = (rtrl.UORO(fresh=False), rtrl.NoBackTrack(fresh=False))
-    found = study(task, cells=(rtrl.LSTM(12),), steps=50, estimators=which, samples=256)
+    found = study(text, cell="lstm", hidden=(12,), steps=50, estimators=which, samples=256)
     uoro, nobacktrack = (one(found, each, t=50)["relative_variance"] for each in which)
     assert 0.5 < nobacktrack / uoro < 0.9  # docs/noise.md: 0.74 and 0.71 at n = 8 and 16
 
 
-def test_blocks_are_far_less_noisy_on_a_trained_net(task):
+def test_blocks_are_far_less_noisy_on_a_trained_net(text):
     which = (rtrl.KFRTRL(), rtrl.OK(4), rtrl.BlockOK(4, 8))
-    found = study(task, cells=(rtrl.RHN(16),), steps=50, estimators=which, samples=64, trained=True)
-    variances = [one(found, each, t=50, trained=True)["relative_variance"] for each in which]
+    found = study(text, hidden=(16,), steps=50, estimators=which, samples=64, trained=("trained",))
+    variances = [one(found, each, t=50)["relative_variance"] for each in which]
     assert variances[0] > 20 * variances[2]
     assert variances[0] > variances[1] > variances[2]
 
 
-def test_one_step_noise_of_kfrtrl_is_its_closed_form(task):
+def test_one_step_noise_of_kfrtrl_is_its_closed_form(text):
     """2 |u| |A'| |h_hat| |D| + 2 <u, h_hat> <A', D>, times |delta|^2 for one unit: at t = 2, u and A' are known exactly."""
-    settings = noise.Settings(cells=(rtrl.RNN(1),), steps=2, samples=8, dtype="float64", threads=1)
-    case = cases.make_case(settings, task, rtrl.RNN(1), 0, False)
+    (settings,) = runs(text, (rtrl.KFRTRL(fresh=False),), hidden=(1,), cell="rnn", steps=2, samples=8)
+    case = cases.make_case(settings.of_case, 0)
     weights = case.network.parameters()["cell.0.weight"]
     first, second = np.zeros((2, weights.shape[1]))
     first[[1 + case.ids[0], -1]] = 1
@@ -139,29 +165,31 @@ def test_one_step_noise_of_kfrtrl_is_its_closed_form(task):
     assert case.exact[1] == pytest.approx(case.deltas[1, 0] * exact, rel=1e-12)
     assert case.spectral_norms[1] == pytest.approx(abs(D2 * weights[0, 0]), rel=1e-12)
     # The noise is c1 c2 times a fixed vector: every sample has the same squared error.
-    errors = noise._samples(settings, rtrl.KFRTRL(fresh=False), case, 0)["errors"][:, 1]
+    errors = noise._samples(settings, case, 0)["errors"][:, 1]
     assert errors == pytest.approx(np.full(len(errors), variance / (exact @ exact)), rel=1e-9)
 
 
-def test_samples_and_seeds(task):
-    row = one(study(task, estimators=(rtrl.KFRTRL(),), samples=3), rtrl.KFRTRL())
+def test_samples_and_seeds(text):
+    row = one(study(text, estimators=(rtrl.KFRTRL(),), samples=3), rtrl.KFRTRL())
     assert row["samples"] == 3
-    assert study(task, estimators=(rtrl.KFRTRL(),)) == study(task, estimators=(rtrl.KFRTRL(),), threads=2)
-    other = one(study(task, estimators=(rtrl.KFRTRL(),), seed=1, samples=3), rtrl.KFRTRL())
+    assert study(text, estimators=(rtrl.KFRTRL(),)) == study(text, estimators=(rtrl.KFRTRL(),), threads=2)
+    other = one(study(text, estimators=(rtrl.KFRTRL(),), seed=1, samples=3), rtrl.KFRTRL())
     assert other["relative_variance"] != row["relative_variance"]
-    assert one(study(task, estimators=(rtrl.KFRTRL(),), samples=1), rtrl.KFRTRL())["relative_variance_error"] is None
+    assert one(study(text, estimators=(rtrl.KFRTRL(),), samples=1), rtrl.KFRTRL())["relative_variance_error"] is None
 
 
-def test_trained_nets_are_other_nets(task, monkeypatch):
+def test_trained_nets_are_other_nets(text, monkeypatch):
     monkeypatch.setattr(cases, "TRAINING", 200)
-    found = study(task, estimators=(rtrl.Immediate(), rtrl.RTRL()), trained=True, cells=(rtrl.LSTM(5),))
-    before, after = (one(found, rtrl.Immediate(), trained=trained) for trained in (False, True))
+    cases.make_case.cache_clear()
+    found = study(text, estimators=(rtrl.Immediate(), rtrl.RTRL()), trained=told.STATES, cell="lstm", hidden=(5,))
+    before, after = (one(found, rtrl.Immediate(), trained=trained) for trained in told.STATES)
     assert before["cosine"] != after["cosine"]
     assert before["spectral_norm"] != after["spectral_norm"]
-    assert one(found, rtrl.RTRL(), trained=True)["relative_variance"] < 1e-18
+    assert one(found, rtrl.RTRL(), trained="trained")["relative_variance"] < 1e-18
+    cases.make_case.cache_clear()
 
 
-def test_what_a_net_cannot_have_is_reported(task, monkeypatch):
+def test_what_a_net_cannot_have_is_reported(text, monkeypatch):
     start = rtrl.Session._start
 
     def refusing(self, threads):
@@ -170,7 +198,7 @@ def test_what_a_net_cannot_have_is_reported(task, monkeypatch):
         start(self, threads)
 
     monkeypatch.setattr(rtrl.Session, "_start", refusing)
-    found = study(task, estimators=(rtrl.RTRL(), rtrl.UORO()))
+    found = study(text, estimators=(rtrl.RTRL(), rtrl.UORO()))
     assert found[0]["estimator"] == "RTRL"
     assert found[0]["refused"] == "this needs 70 GiB"
     assert all("refused" not in row for row in found[1:])
@@ -185,12 +213,16 @@ def test_command_writes_lines_and_tables(tmp_path, capsys):
     shown = capsys.readouterr().out
     for words in ("Relative variance against n, after 6 steps, untrained", "Cosine", "n = 6", "t = 5", "UORO / KFRTRL"):
         assert words in shown
-    first, *rest = map(json.loads, (out / "noise.jsonl").read_text().splitlines())
-    assert first["settings"]["moments"] == [1, 2, 5, 6]
-    assert len(rest) == 2 * 3 * 4
-    assert all(isinstance(row["relative_variance"], float) for row in rest)
     assert main([*QUICK, "--format", "json"]) == 0
-    assert capsys.readouterr().out == (out / "noise.jsonl").read_text()
+    lines = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    heads, rest = [each for each in lines if "study" in each], [each for each in lines if "study" not in each]
+    # Those of one size follow each other, so that its nets are made once.
+    assert [each["settings"]["hidden"] for each in heads] == [4, 4, 4, 6, 6, 6]
+    assert [each["t"] for each in rest] == [1, 2, 5, 6] * 6
+    assert all(isinstance(row["relative_variance"], float) for row in rest)
+    files = {path.parent.name: list(map(json.loads, path.read_text().splitlines())) for path in out.glob("noise/*/rows.jsonl")}
+    assert len(files) == 6
+    assert files[Settings(**FIRST).name] == rest[:4]
     assert main([*QUICK, "--format", "csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [float(row["cosine"]) for row in table] == [row["cosine"] for row in rest]
@@ -212,6 +244,9 @@ def test_command_with_nothing_to_measure_fails(capsys):
         (["noise", "--samples", "few"], "--samples"),
         (["noise", "--estimators", "Guess"], "there is no estimator 'Guess'"),
         (["noise", "--cell", "mlp"], "--cell"),
+        (["noise", "--gain", "-1"], "--gain"),
+        (["noise", "--trained", "well"], "one of untrained, trained, both is needed"),
+        (["noise", "--sweep", "hidden=4,x"], "hidden: a whole number is needed"),
     ],
 )
 def test_wrong_usage_is_status_2(capsys, arguments, words):
@@ -230,16 +265,111 @@ def test_missing_matplotlib_is_said_before_the_work(capsys, monkeypatch):
     assert shown.err.count("\n") == 1
 
 
-def test_plot(tmp_path, rows):
-    path = tmp_path / "noise.png"
-    refused = {"cell": "", "hidden": 6, "trained": False, "estimator": "RTRL", "kind": "exact", "refused": "too large"}
-    picture.save([*rows, refused, *({**row, "trained": True} for row in rows)], path)
-    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    figure = picture.draw(rows)
+def test_plot(tmp_path, text):
+    which = (rtrl.Immediate(), rtrl.KFRTRL(fresh=False))
+    results = [result(each) for each in runs(text, which, hidden=(4, 6))]
+    refused = dataclasses.replace(results[0], rows=[{"kind": "exact", "refused": "too large"}])
+    trained = [dataclasses.replace(each, settings={**each.settings, "trained": "trained"}) for each in results]
+    assert len(draw([*results, refused, *trained]).axes) == 8
+    figure = draw(results)
+    plots.save(figure, tmp_path / "noise.png")
+    assert (tmp_path / "noise.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert [axes.get_xlabel() for axes in figure.axes] == ["hidden units n"] * 2 + ["time t (steps)"] * 2
     assert all(axes.get_ylabel() for axes in figure.axes)
-    assert len(figure.legends[0].get_texts()) == len({row["estimator"] for row in rows})
+    assert len(figure.legends[0].get_texts()) == len(which)
     curve = next(each for each in figure.axes[2].containers if each.get_label() == "KFRTRL(fresh=False) (unbiased)")
-    expected = [row for row in rows if row["estimator"] == "KFRTRL(fresh=False)" and row["relative_variance"] > 1e-9]
+    expected = [row for row in results[-1].rows if row["relative_variance"] > 1e-9]
     assert list(curve.lines[0].get_xdata()) == [row["t"] for row in expected]
     assert list(curve.lines[0].get_ydata()) == [row["relative_variance"] for row in expected]
+    assert draw([refused]).axes  # a figure, however empty
+
+
+def test_several_seeds_are_one_line_and_swept_settings_are_not(text):
+    results = [
+        result(each) for seed in (0, 1) for gain in (1.0, 1.5) for each in runs(text, (rtrl.UORO(),), seed=seed, gain=gain)
+    ]
+    blocks = tables(results)
+    titles = [block.title for block in blocks if not isinstance(block, str)]
+    assert [title for title in titles if title.startswith("Relative variance against t")] == [
+        "Relative variance against t, n = 6, untrained, gain 1.0",
+        "Relative variance against t, n = 6, untrained, gain 1.5",
+    ]
+    both = [each.rows[-1]["relative_variance"] for each in results[::2]]
+    assert float(blocks[0].cells[1][-1]) == pytest.approx(np.mean(both), rel=0.01)
+    assert len(blocks[0].cells) == 2
+    assert "seed 0, 1" in blocks[-1]
+    unfinished = dataclasses.replace(results[0], rows=[], done=False)
+    assert "1 of 5 runs have not come to their end" in tables([*results, unfinished])[-1]
+
+
+# --- long streams and steep nets ----------------------------------------------------------------------------------------
+
+
+def test_gain_makes_H_larger_and_the_noise_grow(text):
+    """A contracting net keeps the noise bounded; far above 1 it goes on growing with time."""
+    which, found = rtrl.KFRTRL(fresh=False), {}
+    for gain in (1.0, 6.0):
+        found[gain] = study(text, (which,), hidden=(16,), steps=200, samples=64, gain=gain)
+    calm, steep = ([one(found[gain], which, t=t) for t in (10, 200)] for gain in (1.0, 6.0))
+    assert all(row["spectral_norm"] < 1 for row in calm)
+    assert all(row["spectral_norm"] > 1.5 for row in steep)
+    assert calm[1]["relative_variance"] < 2 * calm[0]["relative_variance"]
+    assert steep[1]["relative_variance"] > 4 * steep[0]["relative_variance"]
+
+
+def test_lanes_that_go_another_way_have_no_number(text, monkeypatch):
+    (settings,) = runs(text, (rtrl.KFRTRL(),))
+    case = cases.make_case(settings.of_case, 0)
+    parted = dataclasses.replace(case, hidden=case.hidden + np.array([0.01, 0.01, 0.01, 0.01, 0])[:, None])
+    monkeypatch.setattr(noise, "make_case", lambda *told: parted)
+    rows = result(settings).rows
+    assert [row["relative_variance"] is None for row in rows] == [row["cosine"] is None for row in rows] == [True] * 4 + [False]
+
+
+def test_exact_gradients_of_long_streams_lose_nothing(text):
+    """After 1,000 steps backpropagation through all of them agrees with RTRL, which goes forward."""
+    row = one(study(text, (rtrl.RTRL(),), steps=1000, gain=1.5), rtrl.RTRL(), t=1000)
+    assert row["relative_variance"] < 1e-20
+
+
+def test_sparse_nets_and_their_snap(text):
+    found = study(text, (rtrl.SnAp(), rtrl.SnAp(2), rtrl.RTRL()), hidden=(16,), sparsity=0.8)
+    first, second, exact = (one(found, each)["relative_variance"] for each in (rtrl.SnAp(), rtrl.SnAp(2), rtrl.RTRL()))
+    assert exact < 1e-20 < second < 0.5 * first
+    (refused,) = study(text, (rtrl.SnAp(2),))
+    assert "needs a network with sparse recurrent weights" in refused["refused"]
+
+
+def test_costly_estimators_are_left_out_unless_they_are_asked_for(text):
+    def chosen(**changes):
+        return {each.estimator for each in runs(text, **changes)}
+
+    assert rtrl.RTRL() in chosen(hidden=(32,))
+    assert not {rtrl.RTRL(), rtrl.SnAp(2)} & chosen(hidden=(33,))
+    assert rtrl.SnAp(2) in chosen(sparsity=0.5)
+    assert chosen(estimators=(rtrl.RTRL(),), hidden=(64,)) == {rtrl.RTRL()}
+
+
+# --- resuming -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_run_is_resumed_bit_for_bit(tmp_path, text, monkeypatch):
+    (settings,) = runs(text, (rtrl.KFRTRL(),))
+    whole = perform(settings, tmp_path / "whole")
+    window = noise.Noise.window
+
+    def stopping(self, tell):
+        if self.step == 5:
+            raise KeyboardInterrupt
+        return window(self, tell)
+
+    monkeypatch.setattr(noise.Noise, "window", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        perform(settings, tmp_path / "parts", every=0)
+    monkeypatch.setattr(noise.Noise, "window", window)
+    done = []
+    monkeypatch.setattr(noise, "_samples", lambda *told, measure=noise._samples: done.append(told) or measure(*told))
+    parts = perform(settings, tmp_path / "parts", resume=True, every=0)
+    assert len(done) == cases.NETS - 5
+    assert parts.done
+    assert parts.rows == whole.rows

@@ -22,7 +22,7 @@ draw(results)               results as a figure
 Results are read from files, so that `tables` and `draw` see plain data alone, and runs that have not come to their end.
 """
 
-from rtrl.experiments import anbn, balancing, brackets, charlm, copy, kalman
+from rtrl.experiments import anbn, balancing, brackets, charlm, copy, kalman, noise
 
 __all__ = ["STUDIES"]
 
@@ -33,4 +33,5 @@ STUDIES = {
     "anbn": anbn,
     "brackets": brackets,
     "kalman": kalman,
+    "noise": noise,
 }

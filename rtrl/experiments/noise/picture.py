@@ -1,8 +1,9 @@
-"""The result of the noise study as a picture; needs matplotlib (the extra `plot`)."""
+"""The result of the noise study as a figure; needs matplotlib (the extra `plot`)."""
 
 from rtrl.experiments import plots
+from rtrl.experiments.noise.pool import ROUNDING, panels
 
-__all__ = ["draw", "save"]
+__all__ = ["draw"]
 
 _CAPTION = (
     "Noise of gradient estimates. Relative variance 1: the error is as large as the gradient itself. "
@@ -14,71 +15,51 @@ _AXES = {
     "relative_variance": "relative variance",
     "cosine": "cosine with the exact gradient",
 }
-_LEAST = 1e-9  # smaller variances are errors of rounding, not noise
+_GREATEST = 1e12  # larger variances are not drawn: they would press all others into one line
 
 
-def save(rows, path):
-    """Draw relative variance and cosine against n and t, four panels for each state of training.
+def draw(results):
+    """Relative variance and cosine, against n where there are several sizes, and against t where there are several times.
 
     Parameters
     ----------
-    rows : list of dict
-        As `rtrl.experiments.noise.study.measure` yields them.
-    path : path-like
-        The PNG file.
+    results : list of rtrl.experiments.store.Result
+        Of the noise study.
 
-    Raises
-    ------
-    RuntimeError
-        If matplotlib is missing.
-    OSError
-        If the file cannot be written.
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
-    draw(rows).savefig(path, format="png", dpi=110)
-
-
-def draw(rows):
-    """The figure that `save` writes."""
-    Figure, Canvas = plots.need()
-    rows = [row for row in rows if "refused" not in row]
-    states = sorted({row["trained"] for row in rows})
-    names = {name: i for i, name in enumerate(dict.fromkeys(row["estimator"] for row in rows))}
-    figure = Figure(figsize=(15, 9 * len(states)), layout="constrained")
-    Canvas(figure)
-    grid = figure.subplots(2 * len(states), 2, squeeze=False)
-    for panels_of_state, trained in zip(grid.reshape(len(states), 4), states):
-        some = [row for row in rows if row["trained"] == trained]
-        panels = ((axis, quantity) for axis in ("hidden", "t") for quantity in ("relative_variance", "cosine"))
-        for axes, (axis, quantity) in zip(panels_of_state, panels):
-            _panel(axes, some, names, axis, quantity, "trained" if trained else "untrained")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    wanted = []
+    for panel in panels(results):
+        axes = [axis for axis in ("hidden", "t") if len({row[axis] for row in panel.rows}) > 1] or ["t"]
+        wanted += [(panel, axis) for axis in axes]
+    names = {name: i for i, name in enumerate(dict.fromkeys(row["estimator"] for panel, _ in wanted for row in panel.rows))}
+    figure, grid = plots.blank(15, 4.5 * max(1, len(wanted)), max(1, len(wanted)), 2)
+    for pair, (panel, axis) in zip(grid, wanted):
+        for axes, quantity in zip(pair, ("relative_variance", "cosine")):
+            _panel(axes, panel, names, axis, quantity)
+    _share_limits(grid)
+    handles = {label: handle for axes in grid[:, 0] for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles, loc="outside right center", frameon=False)
     figure.suptitle(_CAPTION)
     return figure
 
 
-def _panel(axes, rows, names, axis, quantity, words):
+def _panel(axes, panel, names, axis, quantity):
     """One quantity against one axis, one curve an estimator."""
-    other, held = ("t", "t") if axis == "hidden" else ("hidden", "n")
-    fixed = max(row[other] for row in rows)
-    for name, i in names.items():
-        points = sorted(
-            (row[axis], row[quantity], row[f"{quantity}_error"] or 0)
-            for row in rows
-            if row["estimator"] == name and row[other] == fixed and row[quantity] is not None
-        )
-        if quantity == "relative_variance":
-            points = [point for point in points if point[1] > _LEAST]
-        kind = next((row["kind"] for row in rows if row["estimator"] == name), "unbiased")
+    rows = panel.against(axis)
+    for name in dict.fromkeys(row["estimator"] for row in rows):
+        kind = next(row["kind"] for row in rows if row["estimator"] == name)
+        x, y, bars = _curve([row for row in rows if row["estimator"] == name], axis, quantity)
         axes.errorbar(
-            [x for x, _, _ in points],
-            [y for _, y, _ in points],
-            # Downwards no further than half of the value: on a logarithmic axis the bar would not end.
-            [[min(e, y / 2) if quantity == "relative_variance" else e for _, y, e in points], [e for _, _, e in points]],
+            x,
+            y,
+            bars,
             label=f"{name} ({kind})",
-            color=f"C{i % 10}",
+            color=f"C{names[name] % 10}",
             linestyle="-" if kind == "unbiased" else "--",
-            marker="os^vDXP"[i % 7],
+            marker="os^vDXP"[names[name] % 7],
             markersize=4,
             linewidth=1.2,
             elinewidth=0.7,
@@ -91,5 +72,25 @@ def _panel(axes, rows, names, axis, quantity, words):
     axes.set_yscale("log" if quantity == "relative_variance" else "linear")
     axes.set_xlabel(_AXES[axis])
     axes.set_ylabel(_AXES[quantity])
-    axes.set_title(f"{words}, {held} = {fixed:,}")
+    held = f"t = {panel.last:,}" if axis == "hidden" else f"n = {panel.largest:,}"
+    axes.set_title(f"{panel.words}, {held}")
     axes.grid(alpha=0.3)
+
+
+def _curve(rows, axis, quantity):
+    """Places, values, and bars [down, up] of one curve."""
+    points = sorted((row[axis], row[quantity], row[f"{quantity}_error"] or 0) for row in rows if row[quantity] is not None)
+    if quantity == "cosine":
+        return [x for x, _, _ in points], [y for _, y, _ in points], [e for _, _, e in points]
+    points = [point for point in points if ROUNDING < point[1] < _GREATEST]
+    # Downwards no further than half of the value: on a logarithmic axis the bar would not end.
+    bars = [[min(e, y / 2) for _, y, e in points], [e for _, _, e in points]]
+    return [x for x, _, _ in points], [y for _, y, _ in points], bars
+
+
+def _share_limits(grid):
+    """The same limits for one quantity everywhere, so that panels can be compared."""
+    for column in grid.T:
+        limits = [axes.get_ylim() for axes in column]
+        for axes in column:
+            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

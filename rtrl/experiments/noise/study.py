@@ -10,190 +10,101 @@ lane is an independent sample of g~, had by crediting that lane and no other.  S
 of a net and a place in the text, since noise differs from net to net.
 """
 
-import itertools
 import math
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 
-from rtrl.cells import RHN
-from rtrl.comparison import settings as recipe
-from rtrl.comparison.specs import parse
-from rtrl.estimators import RTRL, Estimator
-from rtrl.experiments.noise.cases import NETS, flat, make_case
+from rtrl.experiments.noise.cases import flat, make_case
+from rtrl.experiments.runs import Run, finite
 from rtrl.session import Session
 
-__all__ = ["LARGEST_EXACT", "WISHES", "Settings", "default_estimators", "measure"]
+__all__ = ["Noise"]
 
-LARGEST_EXACT = 32  # units up to which RTRL is measured unless it is asked for: its time grows like n^4
 _LANES = 16  # of one session: the work of crediting lane by lane grows with their square
-WISHES = (
-    "Immediate",
-    "TBPTT(5, sliding=True)",
-    "TBPTT(25, sliding=True)",
-    "SnAp",
-    "RFLO",
-    "KeRNL",
-    "DNI",
-    "UORO",
-    "UORO(fresh=False)",
-    "UORO(horizon=8)",
-    "NoBackTrack",
-    "NoBackTrack(fresh=False)",
-    "ReversedKFRTRL",
-    "KFRTRL",
-    "KFRTRL(fresh=False)",
-    "KFRTRL(average=4)",
-    "OK(4)",
-    "OK(4, fresh=False)",
-    "BlockOK(4, 8)",
-    "RTRL",
-)
+_PARTED = 1e-3  # lanes whose hidden state is farther than this from that of the exact gradient are on another way
+_KEPT = ("errors", "cosines", "mean_errors", "norms", "guards")  # of a net, what `_rows` needs
 
 
-def default_estimators():
-    """Those of `WISHES` that this version has."""
-    found = []
-    for wish in WISHES:
-        try:
-            found.append(parse(wish, Estimator))
-        except ValueError:
-            pass
-    return tuple(dict.fromkeys(found))
+class Noise(Run):
+    """One estimator; a window is one net, and the last one gives a row for each moment."""
+
+    unit = "nets"
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self._found = []  # what each net gave, by the names in `_KEPT`
+
+    def window(self, tell):
+        case = make_case(self.settings.of_case, self.step)
+        refused = _refusal(self.settings, case.network) if self.step == 0 else None
+        if refused:
+            self.step = self.steps
+            return [{"kind": self.settings.estimator.kind, **refused}], {}
+        self._found.append(_samples(self.settings, case, self.step))
+        self.step += 1
+        tell(self.step)
+        return list(_rows(self.settings, self._found)) if self.step == self.steps else [], {}
+
+    def save(self, path):
+        arrays = {f"{name}.{i}": net[name] for i, net in enumerate(self._found) for name in _KEPT}
+        with open(path, "wb") as file:
+            np.savez(file, **arrays)
+        return {"step": self.step, "nets": len(self._found)}
+
+    def load(self, path, state):
+        self.step = state["step"]
+        with np.load(path) as arrays:
+            self._found = [{name: arrays[f"{name}.{i}"] for name in _KEPT} for i in range(state["nets"])]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that `measure` can be told.
-
-    Attributes
-    ----------
-    cells : tuple of rtrl.cells.Cell
-        Cells of several sizes.
-    estimators : tuple of rtrl.estimators.Estimator or None
-        None: `default_estimators()`, RTRL only where it is cheap.
-    steps : int
-        The last t; the moments are 1, 2, 5, 10, 20, 50, ... and the last.
-    samples : int
-        Estimates of each gradient, rounded up to a multiple of the nets; one a net where nothing is random.
-    seed : int
-        Of weights, places in the text, and random signs.
-    dtype : {"float32", "float64"}
-        Of all numbers.
-    trained : bool
-        Also measure the nets after some learning, see `rtrl.experiments.noise.cases`.
-    threads : int
-        Of a session.
-    """
-
-    cells: tuple = tuple(RHN(n) for n in (8, 16, 32, 64, 128, 256))
-    estimators: tuple | None = None
-    steps: int = 100
-    samples: int = 64
-    seed: int = 0
-    dtype: str = "float32"
-    trained: bool = False
-    threads: int = 2
-
-    @property
-    def moments(self):
-        """Steps after which gradients are compared, rising."""
-        round_numbers = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
-        return (*itertools.takewhile(lambda t: t < self.steps, round_numbers), self.steps)
-
-    @property
-    def nets(self):
-        """Pairs of a net and a place in the text."""
-        return min(NETS, self.samples)
-
-    def estimators_of(self, cell):
-        """What is measured on this cell."""
-        if self.estimators is not None:
-            return self.estimators
-        return tuple(each for each in default_estimators() if not isinstance(each, RTRL) or cell.hidden <= LARGEST_EXACT)
-
-
-def measure(settings, task, progress):
-    """Measure, and yield results as they come.
-
-    Parameters
-    ----------
-    settings : Settings
-        What to measure.
-    task : rtrl.comparison.Task
-        The text.
-    progress : rtrl.comparison.progress.Progress
-        Told how far it is.
-
-    Yields
-    ------
-    dict
-        One for each state of training, size, estimator and moment; None where there is no number.  One with "refused" says
-        why this net cannot have that estimator.
-    """
-    for trained in (False, True) if settings.trained else (False,):
-        for cell in settings.cells:
-            same = {"cell": repr(cell), "hidden": cell.hidden, "trained": trained}
-            progress.show(f"noise: {'training' if trained else 'making'} {settings.nets} nets, {cell!r}")
-            cases = [make_case(settings, task, cell, i, trained) for i in range(settings.nets)]
-            for estimator in settings.estimators_of(cell):
-                progress.show(f"noise: {recipe.label(estimator)}, {cell!r}{', trained' if trained else ''}")
-                same |= {"estimator": recipe.label(estimator), "kind": estimator.kind}
-                refused = _refusal(settings, estimator, cases[0].network)
-                yield from ({**same, **row} for row in ([refused] if refused else _rows(settings, estimator, cases)))
-
-
-def _rows(settings, estimator, cases):
+def _rows(settings, found):
     """One dict a moment."""
-    found = [_samples(settings, estimator, case, i) for i, case in enumerate(cases)]
     for j, t in enumerate(settings.moments):
         errors, cosines = [net["errors"][:, j] for net in found], [net["cosines"][:, j] for net in found]
         variance, variance_error = _mean(errors)
         cosine, cosine_error = _mean(cosines)
         yield {
+            "kind": settings.estimator.kind,
             "t": t,
             "samples": sum(map(len, errors)),
             "relative_variance": variance,
             "relative_variance_error": variance_error,
             "cosine": cosine,
             "cosine_error": cosine_error,
-            "mean_error": _finite(math.sqrt(np.mean([net["mean_errors"][j] for net in found]))),
-            "spectral_norm": _mean([case.spectral_norms[j : j + 1] for case in cases])[0],
-            "guards": sum(net["guards"] for net in found),
+            "mean_error": finite(math.sqrt(np.mean([net["mean_errors"][j] for net in found]))),
+            "spectral_norm": _mean([net["norms"][j : j + 1] for net in found])[0],
+            "guards": sum(int(net["guards"]) for net in found),
         }
 
 
 def _mean(samples):
     """Mean over nets of the means over samples, and its standard error; None for what is no number."""
     means = np.array([each.mean() for each in samples])
-    return _finite(means.mean()), _finite(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
+    return finite(means.mean()), finite(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else None
 
 
-def _finite(value):
-    return float(value) if math.isfinite(value) else None
-
-
-def _refusal(settings, estimator, network):
-    """None, or a dict that says why this network cannot have this estimator."""
+def _refusal(settings, network):
+    """None, or a dict that says why this network cannot have the estimator."""
     try:
-        Session(network, estimator, batch_size=_lanes(settings, estimator, 0), threads=settings.threads)
+        Session(network, settings.estimator, batch_size=_lanes(settings, 0), threads=settings.threads)
     except (ValueError, MemoryError) as error:
         return {"refused": " ".join(str(error).split())}
     return None
 
 
-def _lanes(settings, estimator, done):
+def _lanes(settings, done):
     """Lanes of the next session of a net that has `done` samples."""
     left = -(-settings.samples // settings.nets) - done
     # Where nothing is random two lanes agree to the last bit, and one sample is all there is.
-    return min(left, _LANES if estimator.kind == "unbiased" or done else 2)
+    return min(left, _LANES if settings.estimator.kind == "unbiased" or done else 2)
 
 
-def _samples(settings, estimator, case, number):
+def _samples(settings, case, number):
     """Squared relative errors and cosines [samples, moments] of one net, squared relative errors of the mean [moments]."""
+    estimator = settings.estimator
     errors, cosines, total, done, guards = [], [], 0, 0, 0
-    while lanes := _lanes(settings, estimator, done):
+    while lanes := _lanes(settings, done):
         # A seed of its own for each session; strides keep those of neighbouring nets and of settings.seed apart.
         seed = (settings.seed * 1_000_003 + number * 10_007 + done) % 2**64
         session = Session(case.network, estimator, batch_size=lanes, seed=seed, threads=settings.threads)
@@ -210,7 +121,8 @@ def _samples(settings, estimator, case, number):
         "errors": np.concatenate(errors),
         "cosines": np.concatenate(cosines),
         "mean_errors": _squares(total / done - case.exact) / _squares(case.exact),
-        "guards": guards,
+        "norms": case.spectral_norms,
+        "guards": np.array(guards),
     }
 
 
@@ -221,7 +133,7 @@ def _estimates(moments, session, case):
     with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # what they say is counted in `health`
         for t, name in enumerate(case.ids, 1):
-            session.advance(np.full(lanes, name))
+            hidden = session.advance(np.full(lanes, name))
             if t not in moments:
                 continue
             j, first = moments.index(t), None
@@ -235,6 +147,8 @@ def _estimates(moments, session, case):
                 total[j] += estimate
                 first = estimate if first is None else first
                 same = same and np.array_equal(estimate, first)
+            if not np.abs(hidden - case.hidden[j]).max() < _PARTED:
+                errors[:, j] = cosines[:, j] = total[j] = np.nan
     return errors, cosines, total, same
 
 
@@ -245,6 +159,6 @@ def _squares(vectors):
 
 
 def _cosine(a, b):
-    """Cosine of two vectors; 0 where one of them is 0."""
+    """Cosine of two vectors; 0 where one of them is 0, NaN where one of them has no length."""
     size = math.sqrt(_squares(a) * _squares(b))
-    return np.einsum("i,i->", a, b) / size if size > 0 else 0.0
+    return np.einsum("i,i->", a, b) / size if size != 0 else 0.0

@@ -1,40 +1,33 @@
 """The result of the noise study as tables for people."""
 
-from rtrl.comparison.grid import grid
+from rtrl.experiments.noise.pool import ROUNDING, panels
+from rtrl.experiments.report import Table
 
 __all__ = ["tables"]
 
 _RATIOS = (("UORO(fresh=False)", "KFRTRL(fresh=False)"), ("UORO", "KFRTRL"))
-_ROUNDING = 1e-9  # smaller variances are errors of rounding, shown as 0
+_QUANTITIES = (("relative_variance", "Relative variance"), ("cosine", "Cosine with the exact gradient"))
 
 
-def tables(settings, rows):
-    """All rows as tables with a legend; `settings` is a dict of what was asked for."""
-    parts = []
-    measured = [row for row in rows if "refused" not in row]
-    for trained in sorted({row["trained"] for row in measured}):
-        some = [row for row in measured if row["trained"] == trained]
-        words = "trained" if trained else "untrained"
-        last, largest = max(row["t"] for row in some), max(row["hidden"] for row in some)
-        by_size = [row for row in some if row["t"] == last]
-        by_time = [row for row in some if row["hidden"] == largest]
-        for quantity, name in (("relative_variance", "Relative variance"), ("cosine", "Cosine with the exact gradient")):
-            parts.append(f"{name} against n, after {_count(last)}, {words}\n{_pivot(by_size, 'hidden', 'n', quantity)}")
-            if last > 1:
-                parts.append(f"{name} against t, n = {largest}, {words}\n{_pivot(by_time, 't', 't', quantity)}")
-    parts.append(_legend(settings, measured))
-    refused = dict.fromkeys(
-        f"{row['estimator']} on {row['cell']} was left out: {row['refused']}" for row in rows if "refused" in row
-    )
-    parts += ["\n".join(f"- {each}" for each in refused)] if refused else []
-    return "\n\n".join(parts) + "\n"
+def tables(results):
+    """All results as tables with a legend."""
+    parts, found = [], panels(results)
+    for panel in found:
+        for quantity, name in _QUANTITIES:
+            title = f"{name} against n, after {_count(panel.last)}, {panel.words}"
+            parts.append(_pivot(title, panel.against("hidden"), "hidden", "n", quantity))
+            if panel.last > 1:
+                title = f"{name} against t, n = {panel.largest}, {panel.words}"
+                parts.append(_pivot(title, panel.against("t"), "t", "t", quantity))
+    rows = [row for panel in found for row in panel.rows]
+    return [*parts, *([_legend(results, rows)] if rows else []), *_refused(results)]
 
 
 def _count(steps):
     return f"{steps:,} step{'' if steps == 1 else 's'}"
 
 
-def _pivot(rows, axis, name, quantity):
+def _pivot(title, rows, axis, name, quantity):
     """One line an estimator, one column a value of `axis`."""
     places = sorted({row[axis] for row in rows})
     found = {(row["estimator"], row[axis]): row[quantity] for row in rows}
@@ -49,11 +42,11 @@ def _pivot(rows, axis, name, quantity):
     if axis == "t" and quantity == "relative_variance":
         norms = {row["t"]: row["spectral_norm"] for row in rows}
         cells.append(["spectral norm of H", "", *(_number(norms[place], "") for place in places)])
-    return grid(cells)
+    return Table(title, cells, words=2)
 
 
 def _ratio(a, b):
-    return _number(a / b, "ratio") if a and b and min(a, b) > _ROUNDING else "-"
+    return _number(a / b, "ratio") if a and b and min(a, b) > ROUNDING else "-"
 
 
 def _number(value, quantity):
@@ -62,18 +55,22 @@ def _number(value, quantity):
         return "-"
     if quantity == "cosine":
         return f"{value:.3f}"
+    if value >= 1e6:
+        return f"{value:.1e}"
     if value >= 100:
         return f"{value:,.0f}"
-    return "0" if value < _ROUNDING else f"{value:.1e}" if value < 1e-3 else f"{value:.3g}"
+    return "0" if value < ROUNDING else f"{value:.1e}" if value < 1e-3 else f"{value:.3g}"
 
 
-def _legend(settings, rows):
+def _legend(results, rows):
+    told = results[0].settings
+    seeds = sorted({each.settings["seed"] for each in results})
     text = [
         "Relative variance: E |estimate - exact|^2 / |exact|^2 for the gradient of one loss; at 1 the error is as large as the",
         "gradient. For a biased estimator it is the square of what is left out. Cosine: 1 is the exact direction.",
-        f"Means over {max(row['samples'] for row in rows)} samples on {settings['nets']} nets (one a net where nothing is "
-        f"random), {settings['dtype']}, seed {settings['seed']}.",
-        f"Task: predict the next character of {settings['data']}.",
+        f"Means over up to {max(row['samples'] for row in rows)} samples on several nets (one sample a net where nothing is "
+        f"random), {told['cell']}, {told['dtype']}, seed {', '.join(map(str, seeds))}.",
+        f"Task: predict the next character of {told['text'] or 'the help texts that come with Python'}.",
     ]
     errors = [
         row["relative_variance_error"] / row["relative_variance"]
@@ -84,7 +81,21 @@ def _legend(settings, rows):
         text.append(
             f"Standard error of the variances of unbiased estimators: {100 * sorted(errors)[len(errors) // 2]:.0f} % (median)."
         )
-    acted = sum(row["guards"] for row in rows)
-    if acted:
+    if any(row["guards"] for row in rows):
         text.append("The guards of a session had to act (see docs/noise.md): what they touched is in these numbers.")
+    unfinished = sum(not each.done for each in results)
+    if unfinished:
+        text.append(f"{unfinished} of {len(results)} runs have not come to their end, and are not shown.")
     return "\n".join(text)
+
+
+def _refused(results):
+    """One block that says what could not be measured, or none."""
+    lines = dict.fromkeys(
+        f"- {each.settings['estimator']} on {each.settings['cell']} with n = {each.settings['hidden']} was left out: "
+        f"{row['refused']}"
+        for each in results
+        for row in each.rows
+        if "refused" in row
+    )
+    return ["\n".join(lines)] if lines else []
