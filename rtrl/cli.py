@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from rtrl.commands import compare, experiment
+from rtrl.commands import compare, experiment, report
 from rtrl.info import __version__, show_config
 
 __all__ = ["main"]
@@ -62,6 +62,7 @@ def _parser():
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     compare.add_command(commands)
     experiment.add_command(commands)
+    report.add_command(commands)
     _add_info(commands)
     return parser
 

@@ -114,16 +114,9 @@ class _Watch:
             self._began, self._first = now, run.step
         done, seconds = step - self._first, now - self._began
         rate = (
-            f", {done / seconds:,.0f} {run.unit}/s, {_duration((run.steps - step) * seconds / done)} left"
+            f", {done / seconds:,.0f} {run.unit}/s, {report.duration((run.steps - step) * seconds / done)} left"
             if done and seconds
             else ""
         )
         note = f", {run.note}" if run.note else ""
         self._progress.show(f"{self._words}: {step:,} of {run.steps:,} {run.unit}{rate}{note}")
-
-
-def _duration(seconds):
-    """A time to go, in two figures."""
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

@@ -1,16 +1,15 @@
 """Studies of the estimators: `python -m rtrl experiment NAME`.
 
-copy      string memorisation                             noise     how far an estimate lies from the exact gradient
-charlm    the next character of a text                    corpus    its texts
-anbn      strings a^n b^n                                 brackets  letters that return after others
-strings   what the two share                              balancing a parameter that is good soon and bad later
+copy      string memorisation                            charlm    the next character of a text, of `corpus`
+noise     distance of estimates from exact gradients     balancing a parameter that misleads who looks back too little
+anbn      a^n b^n                                        brackets  distant brackets; both are `strings`
 kalman    span of a dependency against truncation
 
-settings  what a run is told                              recipe    the same for runs that learn
-runs      work in windows that can be stopped             store     the folder of a run, checkpoints
-perform   doing runs, one or many at once
-report    results as JSON lines, CSV or tables            curves    learning curves as tables and figures
-page      a folder of results as one page                 plots     what pictures need
+settings  what a run is told                             recipe    the same for runs that learn
+runs      work in windows that can be stopped            store     the folder of a run, checkpoints
+perform   doing runs, one or many at once                sweeps    commands that many runs have in common
+report    results as JSON lines, CSV or tables           curves    learning curves as tables and figures
+page      a folder of results as one page                plots     what pictures need
 
 A study is a module, with a line in `STUDIES`, that has
 

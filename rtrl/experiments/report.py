@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rtrl.comparison.grid import grid
 
-__all__ = ["FORMATS", "Table", "line", "markdown", "render"]
+__all__ = ["FORMATS", "Table", "duration", "line", "markdown", "render"]
 
 FORMATS = ("table", "json", "csv")
 
@@ -34,6 +34,13 @@ class Table:
 def line(record):
     """One dict as one line of JSON, with a line end."""
     return json.dumps(record, allow_nan=False) + "\n"
+
+
+def duration(seconds):
+    """A time in two figures."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def render(results, form, tables):

@@ -63,6 +63,12 @@ class Settings:
     threads: int = setting(1, shared.whole(1, 1024), "threads of a session", metavar="N", shown=False)
 
     @classmethod
+    def flags(cls):
+        """Options, without their dashes, of the fields that may change a result, by field; flags without a value left out."""
+        told = [field for field in _fields(cls) if field.metadata.get("shown", True) and field.metadata["read"] is not None]
+        return {field.name: _flag(field)[2:] for field in told}
+
+    @classmethod
     def worth(cls, runs):
         """Of all combinations that lists of options make, those that are run; a study may leave some out."""
         return runs

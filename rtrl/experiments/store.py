@@ -46,6 +46,10 @@ class Result:
         Whether it came to its end.
     about : dict
         Title, command, version and CPU level.
+    step, work : int
+        What is done up to its checkpoint, and all that it has to do.
+    unit : str
+        Of both.
     """
 
     study: str
@@ -54,6 +58,9 @@ class Result:
     times: list = field(default_factory=list)
     done: bool = False
     about: dict = field(default_factory=dict)
+    step: int = 0
+    work: int = 1
+    unit: str = "steps"
 
     @property
     def seconds(self):
@@ -95,7 +102,7 @@ class Store:
         for name, file in self._files.items():
             file.truncate(0 if state is None else state[name])
         if state is None or state["step"] < self._settings.work:
-            asked = {"study": self._settings.study, "settings": self._settings.describe()}
+            asked = {"study": self._settings.study, "settings": self._settings.describe(), "work": self._settings.work}
             _replace(self.folder / "run.json", {**asked, **_about(self._settings)})
         return state and (self.folder / state["file"], state["state"])
 
@@ -120,7 +127,8 @@ class Store:
         for name, lines in self._files.items():
             os.fsync(lines.fileno())
             sizes[name] = lines.seek(0, os.SEEK_END)
-        _replace(self.folder / "state.json", {"step": run.step, "steps": run.steps, "file": file, **sizes, "state": state})
+        reached = {"step": run.step, "steps": run.steps, "unit": run.unit}
+        _replace(self.folder / "state.json", {**reached, "file": file, **sizes, "state": state})
         for old in self.folder.glob("step-*"):
             if old.name != file:
                 with contextlib.suppress(OSError):
@@ -135,8 +143,10 @@ def read_result(folder):
     """The result in the folder of a run, lines that a kill has cut short left out."""
     about = _read(folder / "run.json")
     found = {name: _lines(folder / f"{name}.jsonl") for name in _LINES}
-    state = _read(folder / "state.json") if (folder / "state.json").exists() else {"step": 0, "steps": 1}
-    return Result(about.pop("study"), about.pop("settings"), **found, done=state["step"] >= state["steps"], about=about)
+    state = _read(folder / "state.json") if (folder / "state.json").exists() else {}
+    step, work = state.get("step", 0), about.pop("work", state.get("steps", 1))
+    reached = {"step": step, "work": work, "unit": state.get("unit", Result.unit), "done": step >= work}
+    return Result(about.pop("study"), about.pop("settings"), **found, **reached, about=about)
 
 
 def read_results(folder):

@@ -1,0 +1,129 @@
+"""A folder of results as one page: tables, figures, and the commands that made them."""
+
+import os
+from pathlib import Path
+
+import rtrl
+from rtrl.experiments import STUDIES, plots, report
+from rtrl.experiments.store import read_result
+from rtrl.experiments.sweeps import sweeps
+
+__all__ = ["write"]
+
+_LONGEST = 20  # unfinished runs of a sweep that are named one by one
+
+
+def write(folder, path):
+    """Write results as a page in Markdown, with figures beside it.
+
+    Parameters
+    ----------
+    folder : path-like
+        All runs below it are shown; those of one study that lie in different folders have sections of their own.
+    path : path-like
+        The page; the figure of a section is `path` with the name of the section in place of its ending.
+
+    Raises
+    ------
+    ValueError
+        If there is no result, or what lies there is none.
+    OSError
+        If a file cannot be read or written.
+    """
+    sections = _sections(Path(folder))
+    if not sections:
+        raise ValueError(f"there are no results below {folder}")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = ["# Results", f"Made by `python -m rtrl report` of version {rtrl.__version__}."]
+    for place, results in sections.items():
+        blocks += _section(place, results, path)
+    path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+
+
+def _sections(folder):
+    """Results by study and folder, studies in the order of `STUDIES`."""
+    found = {}
+    for file in sorted(folder.glob("**/run.json")):
+        try:
+            result = read_result(file.parent)
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{file.parent} does not hold the results of a run: {error}") from None
+        found.setdefault((result.study, file.parent.parent), []).append(result)
+    order = {name: i for i, name in enumerate(STUDIES)}
+    places = sorted(found, key=lambda place: (order.get(place[0], len(order)), *place))
+    return {(study, _words(study, os.path.relpath(where, folder))): found[study, where] for study, where in places}
+
+
+def _words(study, path):
+    """A folder below that of the page in words; nothing for the one that the command makes by itself."""
+    return " ".join(part for part in Path(path).parts if part not in (os.curdir, os.pardir, study))
+
+
+def _section(place, results, path):
+    """Blocks of one study's results in one folder."""
+    name, where = place
+    heading = f"## {name}" + (f" ({where})" if where else "")
+    study = STUDIES.get(name)
+    if study is None:
+        return [heading, "This version does not know the study.", *_runs(results, {})]
+    blocks = [heading, f"{study.HELP[0].upper()}{study.HELP[1:]}.", study.DESCRIPTION]
+    known = [each for each in results if each.rows]
+    if known:
+        blocks += [block if isinstance(block, str) else report.markdown(block) for block in study.tables(known)]
+        blocks += [_figure(study, known, path.with_name("-".join([path.stem, name, *where.split()]) + ".png"))]
+    else:
+        blocks += ["There are no results yet."]
+    return [*blocks, *_runs(results, study.Settings.flags())]
+
+
+def _figure(study, results, path):
+    """The figure's place in the page, once it is written."""
+    try:
+        figure = study.draw(results)
+    except RuntimeError:
+        return "The figure needs matplotlib: pip install 'rtrl[plot]'."
+    plots.save(figure, path)
+    return f"![{study.HELP}](<{path.name}>)"
+
+
+def _runs(results, flags):
+    """How the results were made: commands, work, time, versions."""
+    blocks = ["### Runs", _versions(results)]
+    blocks += [_sweep(each, flags) for each in sweeps(results, flags)]
+    return blocks
+
+
+def _versions(results):
+    names = ("version", "commit", "cpu_level")
+    found = {}
+    for each in results:
+        words = ", ".join(f"{name.replace('_', ' ')} {each.about[name]}" for name in names if name in each.about)
+        found[words] = found.get(words, 0) + 1
+    if len(found) == 1:
+        return f"All with {words}."
+    return "\n".join(f"- {count} with {words}" for words, count in found.items())
+
+
+def _sweep(sweep, flags):
+    """The runs of one command, as an item of a list."""
+    results = sweep.results
+    seconds = [each.seconds for each in results]
+    count = f"{len(results)} runs, " if len(results) > 1 else f"{results[0].about['title']}: "
+    each = f", {report.duration(min(seconds))} to {report.duration(max(seconds))} each" if len(results) > 1 else ""
+    lines = [f"- `{sweep.command(flags)}`", f"{count}wall time {report.duration(sum(seconds))}{each}"]
+    seeds = sorted({each.settings["seed"] for each in results if "seed" in each.settings})
+    lines += [f"seeds {', '.join(map(str, seeds))}"] if len(seeds) > 1 else []
+    missing = [each for each in results if not each.done]
+    if not missing:
+        lines += [f"{'all ' if len(results) > 1 else ''}done: {_work(results)}"]
+    else:
+        lines += [f"**not finished: {len(missing)} of {len(results)}** (`--resume` goes on with them)"]
+        lines += [f"{each.about['title']}: {_work([each])}" for each in missing[:_LONGEST]]
+        lines += [f"and {len(missing) - _LONGEST} more"] if len(missing) > _LONGEST else []
+    return "\n  - ".join(lines)
+
+
+def _work(results):
+    """Work done of all work, of runs that agree in it or not."""
+    return ", ".join(dict.fromkeys(f"{each.step:,} of {each.work:,} {each.unit}" for each in results))
