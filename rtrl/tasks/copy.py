@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from rtrl._spec import integer
 from rtrl.readouts import Softmax
 from rtrl.tasks.streams import Sequences
 
@@ -49,6 +50,7 @@ class Copy(Sequences):
         return np.concatenate([[START], bits, blanks]), np.concatenate([blanks, [START], bits])
 
     def take(self, steps):
+        steps = integer("steps", steps)
         for lane in range(self.batch_size):
             if not self.left(lane):
                 if self.mean < _LEARNED:

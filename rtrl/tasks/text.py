@@ -32,6 +32,7 @@ class Text(Stream):
         self._step = 0
 
     def take(self, steps):
+        steps = integer("steps", steps)
         xs, ys = data.lanes(self.ids, self.batch_size, steps, self._step)
         resets = staggered(self.batch_size, self.reset_every, steps, self._step)
         self._step += steps
