@@ -95,10 +95,10 @@ class Store:
         if found and not resume:
             raise ValueError(f"{self.folder} has results: --resume goes on with them")
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = _read(self.folder / "state.json") if found else None
         for name in _LINES:
             self._files[name] = open(self.folder / f"{name}.jsonl", "a+b")
         self._lock()
+        state = _state(self.folder) if found else None
         for name, file in self._files.items():
             file.truncate(0 if state is None else state[name])
         if state is None or state["step"] < self._settings.work:
@@ -143,7 +143,7 @@ def read_result(folder):
     """The result in the folder of a run, lines that a kill has cut short left out."""
     about = _read(folder / "run.json")
     found = {name: _lines(folder / f"{name}.jsonl") for name in _LINES}
-    state = _read(folder / "state.json") if (folder / "state.json").exists() else {}
+    state = _state(folder) or {}
     step, work = state.get("step", 0), about.pop("work", state.get("steps", 1))
     reached = {"step": step, "work": work, "unit": state.get("unit", Result.unit), "done": step >= work}
     return Result(about.pop("study"), about.pop("settings"), **found, **reached, about=about)
@@ -160,6 +160,12 @@ def _lines(path):
         if text.endswith(b"\n"):
             found.append(json.loads(text))
     return found
+
+
+def _state(folder):
+    """What the checkpoint says, or None: a run may have been killed before its first."""
+    path = folder / "state.json"
+    return _read(path) if path.exists() else None
 
 
 def _read(path):
