@@ -278,6 +278,25 @@ def test_jobs_give_the_same_lines(tmp_path, capsys):
     assert len(read_results(tmp_path)) == 4
 
 
+def test_a_scheduler_gives_the_same_lines(tmp_path, capsys):
+    distributed = pytest.importorskip("distributed")
+    told = [*QUICK, "--estimators", "UORO", "--sweep", "seed=0,1", "--format", "json"]
+    assert main(told) == 0
+    expected = capsys.readouterr().out
+    with distributed.LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
+        assert main([*told, "--scheduler", cluster.scheduler_address, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == expected
+    with pytest.raises(SystemExit):
+        main([*told, "--scheduler", "tcp://127.0.0.1:1"])
+    assert "--scheduler needs --out" in capsys.readouterr().err
+
+
+def test_a_scheduler_without_distributed_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main([*QUICK, "--scheduler", "tcp://127.0.0.1:1", "--out", str(tmp_path)]) == 1
+    assert "pip install distributed" in capsys.readouterr().err
+
+
 def test_jobs_without_joblib_are_refused(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
     assert main([*QUICK, "--jobs", "2"]) == 1

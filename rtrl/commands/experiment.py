@@ -1,5 +1,6 @@
 """`python -m rtrl experiment NAME`: studies of the estimators; see `rtrl.experiments` for what a study has."""
 
+import argparse
 import contextlib
 import functools
 import os
@@ -10,7 +11,7 @@ import time
 from rtrl.commands import options as shared
 from rtrl.comparison.progress import Progress
 from rtrl.experiments import STUDIES, plots, report
-from rtrl.experiments.perform import Cores, perform, perform_all
+from rtrl.experiments.perform import Cores, connect, perform, perform_all
 from rtrl.experiments.settings import add_options, chosen
 
 __all__ = ["add_command"]
@@ -43,6 +44,12 @@ def _add_study(studies, name, study):
         help="runs at once, on cores of this machine; -1: as many as there are; needs joblib",
     )
     parser.add_argument(
+        "--scheduler",
+        default=argparse.SUPPRESS,
+        metavar="ADDRESS",
+        help="runs on the workers of this dask scheduler, which must see --out; needs distributed",
+    )
+    parser.add_argument(
         "--plot", action="store_true", help=f"also write {name}.png into the folder of --out, or here; needs matplotlib"
     )
     parser.set_defaults(run=functools.partial(_run, name, study), parser=parser)
@@ -55,12 +62,21 @@ def _run(name, study, options):
     out = shared.made_folder(options)
     if options.resume and out is None:
         options.parser.error("--resume needs --out")
+    scheduler = getattr(options, "scheduler", None)
+    if scheduler is not None and out is None:
+        options.parser.error("--scheduler needs --out")
     runs = chosen(options.parser, study.Settings, options)
     runs = list({each.name: each for each in runs}.values())
     progress = Progress(sys.stderr)
     with contextlib.nullcontext(out) if out is not None else tempfile.TemporaryDirectory() as folder:
-        do = _in_turn if options.jobs == 1 else _at_once
-        results = do(runs, os.path.join(folder, name), options, progress)
+        place = os.path.abspath(os.path.join(folder, name))
+        if scheduler is not None:
+            with connect(scheduler) as client:
+                results = _at_once(runs, place, options, progress, client)
+        elif options.jobs != 1:
+            results = _at_once(runs, place, options, progress, Cores(options.jobs))
+        else:
+            results = _in_turn(runs, place, options, progress)
     progress.clear()
     rows = [row for each in results for row in each.rows]
     if all("refused" in row for row in rows):
@@ -83,11 +99,11 @@ def _in_turn(runs, folder, options, progress):
     return results
 
 
-def _at_once(runs, folder, options, progress):
-    """Runs on several cores, the rows of each written when it is done."""
+def _at_once(runs, folder, options, progress, executor):
+    """Runs at the same time, the rows of each written when it is done."""
     results = []
     progress.show(f"{len(runs)} runs")
-    for each in perform_all(runs, folder, Cores(options.jobs), options.resume, options.checkpoint):
+    for each in perform_all(runs, folder, executor, options.resume, options.checkpoint):
         results.append(each)
         progress.show(f"{len(results)} of {len(runs)} runs are done")
         if options.format == "json":

@@ -5,7 +5,7 @@ import time
 
 from rtrl.experiments.store import Store, read_result
 
-__all__ = ["Cores", "perform", "perform_all"]
+__all__ = ["Cores", "connect", "perform", "perform_all"]
 
 
 def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
@@ -114,3 +114,25 @@ class Cores:
     def map(self, function, arguments):
         """Results in the order of the arguments."""
         return self._parallel(self._delayed(function)(each) for each in arguments)
+
+
+def connect(address):
+    """A client of a scheduler of dask.distributed, as executor on the machines of its workers.
+
+    Parameters
+    ----------
+    address : str
+        Such as "tcp://host:8786".
+
+    Raises
+    ------
+    RuntimeError
+        If it is not installed; the message says what to do.
+    OSError
+        If the scheduler cannot be reached.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise RuntimeError(f"--scheduler needs distributed ({error}): pip install distributed, or leave it out") from None
+    return Client(address)
