@@ -222,6 +222,13 @@ def test_command_tells_who_arrives_and_who_runs_away(folder):
     assert (folder / "influence-balancing.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_figure_has_a_panel_for_each_fate(folder):
+    arrived, away = study.draw(read_results(folder)).axes
+    assert {text.get_text() for text in away.get_legend().get_texts()} == {"TBPTT(10)"}
+    assert {text.get_text() for text in arrived.get_legend().get_texts()} >= {"RTRL", "OK(2)", "best theta, -1/6"}
+    assert arrived.get_xlabel() == away.get_xlabel() == "time steps"
+
+
 def test_outside_is_the_step_before_arrival(tmp_path):
     run = Balancing.start(rtrl.RTRL(), rtrl.SGD(1e-4))
     thetas = run.advance(2000)

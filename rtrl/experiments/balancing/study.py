@@ -41,7 +41,7 @@ class Settings(Base):
         "TBPTT(30, sliding=True), TBPTT(50, sliding=True), TBPTT(100, sliding=True), TBPTT(50), TBPTT(100), TBPTT(200)"
     )
     steps: int = setting(60_000, shared.whole(1, 10**12), "time steps", metavar="N", extends=True)
-    window: int = setting(500, shared.whole(1, 10**9), "steps between rows", metavar="N")
+    window: int = setting(100, shared.whole(1, 10**9), "steps between rows", metavar="N")
     lr: float | None = setting(
         None, shared.number(above=True), "rate of SGD (default: 1e-5 for estimators with noise, otherwise 1e-4)", metavar="X"
     )
@@ -107,24 +107,31 @@ def _range(steps):
 
 
 def draw(results):
-    """Theta against steps, one curve a run."""
-    figure, ((axes,),) = plots.blank(10, 5.5)
-    for i, (name, some) in enumerate(curves.groups(results).items()):
-        for j, each in enumerate(some):
-            steps, thetas = zip(*[(0, 0.5), *((row["step"], row["theta"]) for row in each.rows if row["theta"] is not None)])
-            line = {"label": name if j == 0 else None, "linestyle": "-" if i < 10 else "--", "linewidth": 1.2}
-            axes.plot(steps, thetas, **plots.style(i), markevery=max(1, len(steps) // 6), markersize=4, **line)
-    axes.axhline(-1 / 6, color="black", linewidth=0.8, linestyle=":", label="best theta, -1/6")
-    axes.set_ylim(-0.6, 1.6)
-    axes.set_xscale("symlog", linthresh=1000)
-    axes.set_xlim(0)
-    axes.set_xlabel("time steps")
-    axes.set_ylabel("theta")
-    axes.set_title(
-        "Influence balancing: estimators that look back too short a way move theta up, and out of the picture.",
-        loc="left",
+    """Theta against steps: runs that did not run away on the left, the others on the right."""
+    figure, (panels,) = plots.blank(14, 5.5, 1, 2, sharex=True)
+    for axes, away, words in zip(panels, (False, True), ("on the way to the best theta", "running away from it")):
+        for i, (name, some) in enumerate(curves.groups(results).items()):
+            _curves(axes, [each for each in some if each.rows and each.rows[-1]["away"] == away], label=name, **plots.style(i))
+        axes.set_title(words, fontsize="medium", loc="left")
+        axes.set_xscale("log")
+        axes.set_ylim(*((0, 3) if away else (-0.7, 1.2)))
+        axes.set_xlabel("time steps")
+        axes.set_ylabel("theta")
+        axes.grid(alpha=0.3)
+    panels[0].axhline(-1 / 6, color="black", linewidth=0.8, linestyle=":", label="best theta, -1/6")
+    for axes in panels:
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
+    figure.suptitle(
+        "Influence balancing: theta raises the output soon and lowers it later, by more. Who looks back too short a way moves it "
+        "up for good.",
         fontsize="medium",
     )
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
     return figure
+
+
+def _curves(axes, results, label, **look):
+    """One curve a run."""
+    for i, each in enumerate(results):
+        known = [(row["step"], row["theta"]) for row in each.rows if row["theta"] is not None]
+        steps, thetas = zip((1, 0.5), *known)
+        axes.plot(steps, thetas, label=None if i else label, markevery=0.1, markersize=4, linewidth=1, **look)
