@@ -62,21 +62,17 @@ def _run(name, study, options):
     out = shared.made_folder(options)
     if options.resume and out is None:
         options.parser.error("--resume needs --out")
-    scheduler = getattr(options, "scheduler", None)
-    if scheduler is not None and out is None:
+    if hasattr(options, "scheduler") and out is None:
         options.parser.error("--scheduler needs --out")
     runs = chosen(options.parser, study.Settings, options)
     runs = list({each.name: each for each in runs}.values())
-    progress = Progress(sys.stderr)
+    progress, results = Progress(sys.stderr), []
     with contextlib.nullcontext(out) if out is not None else tempfile.TemporaryDirectory() as folder:
         place = os.path.abspath(os.path.join(folder, name))
-        if scheduler is not None:
-            with connect(scheduler) as client:
-                results = _at_once(runs, place, options, progress, client)
-        elif options.jobs != 1:
-            results = _at_once(runs, place, options, progress, Cores(options.jobs))
-        else:
-            results = _in_turn(runs, place, options, progress)
+        with _executor(options) as executor:
+            do = functools.partial(_at_once, executor=executor) if executor is not None else _in_turn
+            for some in _stages(study, runs, results):
+                results += do(some, place, options, progress)
     progress.clear()
     rows = [row for each in results for row in each.rows]
     if all("refused" in row for row in rows):
@@ -85,6 +81,22 @@ def _run(name, study, options):
         plots.save(study.draw(results), os.path.join(out or "", f"{name}.png"))
     if options.format != "json":
         sys.stdout.write(report.render(results, options.format, study.tables))
+
+
+def _executor(options):
+    """What does many runs at once, as a context; None in it for one after the other."""
+    if hasattr(options, "scheduler"):
+        return connect(options.scheduler)
+    return contextlib.nullcontext(None if options.jobs == 1 else Cores(options.jobs))
+
+
+def _stages(study, runs, results):
+    """The runs, all at once unless the study wants to see some results before it says which are worth doing."""
+    if not hasattr(study, "stage"):
+        yield runs
+        return
+    while some := study.stage(runs, results):
+        yield some
 
 
 def _in_turn(runs, folder, options, progress):

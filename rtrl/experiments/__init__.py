@@ -17,6 +17,7 @@ HELP, DESCRIPTION           its words in the list of studies, and in its own hel
 Settings                    what a run is told, see `settings`; its fields are the options; `start` gives a `runs.Run`
 tables(results)             results (`store.Result`) as a list of blocks: texts, and `report.Table`s
 draw(results)               results as a figure
+stage(runs, results)        optional: which of the runs to do next, given the results so far; none at the end
 
 Results are read from files, so that `tables` and `draw` see plain data alone, and runs that have not come to their end.
 """
