@@ -156,10 +156,13 @@ def test_exact_gradient_learns_what_truncation_and_control_cannot(tmp_path):
 # Tables and figure
 
 
-def result(scores, steps=100, done=True, **changes):
-    told = {**kalman.Settings(**changes).describe(), "steps": steps}
-    found = [{"step": 10 * i, "bits": 1.0, "answer_bits": each, "answers": 5} for i, each in enumerate(scores, 1)]
-    return Result("kalman", told, found, done=done)
+def result(scores, done=True, **changes):
+    told = kalman.Settings(**changes).describe()
+    rows = [
+        {"step": i * told["steps"] // len(scores), "bits": 1.0, "answer_bits": each, "answers": 5}
+        for i, each in enumerate(scores, 1)
+    ]
+    return Result("kalman", told, rows, done=done)
 
 
 def test_rates_are_chosen_by_tuning_seeds_and_scored_by_others():
@@ -170,16 +173,35 @@ def test_rates_are_chosen_by_tuning_seeds_and_scored_by_others():
         for seed, score in enumerate(scores)
     ]
     (cell,) = page.tuned(results).values()
-    assert cell == {"lr": 3e-3, "edge": False, "scores": [1.5, 1.9]}
+    assert cell == {"lr": 1e-3, "edge": False, "scores": [1.5, 1.9]}
     text = kalman.tables(results)
     assert text[0].cells[1] == ["KFRTRL + Adam", "1.70 (1.50 to 1.90)"]
     assert text[1].cells[1][1] == "0 of 2"
-    assert text[2].cells[1][1] == "0.003"
+    assert text[2].cells[1][1] == "0.001"
     results[0].done = False
     assert page.tuned(results) == {}
     assert "1 of 12 runs" in kalman.tables(results)[-1]
     assert "1 pairs of method and gap are left out" in kalman.tables(results)[-1]
     kalman.draw(results)
+
+
+def test_fresh_seeds_run_at_the_chosen_rate_alone():
+    runs = [
+        kalman.Settings(gap=gap, lr_scale=scale, seed=seed) for gap in (2, 4) for scale in (0.3, 1.0) for seed in (0, 1, 2, 3)
+    ]
+    first = kalman.stage(runs, [])
+    assert [each.seed for each in first] == [0, 1] * 4
+    best = {2: 0.3, 4: 1.0}
+    results = [
+        result([float(each.lr_scale != best[each.gap])] * 10, gap=each.gap, lr_scale=each.lr_scale, seed=each.seed)
+        for each in first
+    ]
+    second = kalman.stage(runs, results)
+    assert [(each.gap, each.lr_scale, each.seed) for each in second] == [(2, 0.3, 2), (2, 0.3, 3), (4, 1.0, 2), (4, 1.0, 3)]
+    results += [Result("kalman", each.describe()) for each in second]
+    assert kalman.stage(runs, results) == []
+    fresh = [each for each in runs if each.seed > 1]
+    assert kalman.stage(fresh, []) == fresh
 
 
 def test_runs_that_differ_in_other_settings_are_not_mixed():
@@ -194,12 +216,13 @@ def test_command(tmp_path, capsys):
     assert main([*arguments, "--out", str(tmp_path), "--plot"]) == 0
     shown = capsys.readouterr().out
     assert "Brackets: loss of the answer in bits, 2.32 by chance" in shown
-    for words in ("Recall: loss", "gap 3, span 5", "gap 3, span 4", "9e-05*", "All runs: cell gru"):
+    for words in ("Recall: loss", "gap 3, span 5", "gap 3, span 4", "*", "All runs: cell gru"):
         assert words in shown
     assert (tmp_path / "kalman.png").read_bytes()[:4] == b"\x89PNG"
     stored = [json.loads(path.read_text()) for path in tmp_path.glob("kalman/*/run.json")]
-    assert len(stored) == 2 * 2 * 2 * 2 * 3
-    assert {each["settings"]["lr"] for each in stored} == {9e-4, 3e-3, 9e-5, 3e-4}
+    # The tuning seed at 2 rates and 2 others at the chosen one, for 2 tasks, methods and gaps.
+    assert len(stored) == 2 * 2 * 2 * (2 + 2)
+    assert {each["settings"]["lr"] for each in stored} <= {3e-4, 1e-3, 9e-5}
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ methods  estimators with optimizers, as text             scrambled   the control
 study    settings and runs                               page        tables and figure
 """
 
-from rtrl.experiments.kalman.page import draw, tables
+from rtrl.experiments.kalman.page import draw, stage, tables
 from rtrl.experiments.kalman.study import Settings
 
-__all__ = ["DESCRIPTION", "HELP", "Settings", "draw", "tables"]
+__all__ = ["DESCRIPTION", "HELP", "Settings", "draw", "stage", "tables"]
 
 HELP = "NoBackTrack with the Kalman filter, and others, against truncation as dependencies get longer"
 DESCRIPTION = """\
@@ -15,6 +15,6 @@ Learn to repeat a symbol after a gap of random others, with methods that cut cre
 not.  brackets: "[" cue "]" gap "[" cue "]", every character has a loss; recall: a marked cue among distractors of the same
 alphabet, the only loss is at the question.  The score is the loss of the answer over the last tenth.
 
-Every method runs at every gap with every learning rate of its grid and every seed.  The tables and the figure show, for each
-method and gap, the learning rate with the least mean score over seeds 0 and 1, and the scores of the other seeds alone.
+Every method runs at every gap with every learning rate of its grid and seeds 0 and 1; then the other seeds run with the rate
+that has the least mean score of these two.  The tables and the figure show the scores of the other seeds alone.
 Scrambled methods are controls: the part of the gradient that was carried from earlier steps gets a random sign at each step."""

@@ -11,23 +11,28 @@ from rtrl.optimizers import Optimizer
 
 __all__ = ["DEFAULTS", "Method", "methods"]
 
+_FILTER = "Kalman('quasi-diagonal', prior=0.01)"
 DEFAULTS = (
     "TBPTT(1) + Adam",
     "TBPTT(5, sliding=True) + Adam",
     "TBPTT(15, sliding=True) + Adam",
-    "TBPTT(5, sliding=True) + Kalman",
+    "RTRL + Adam",
+    f"TBPTT(5, sliding=True) + {_FILTER}",
+    f"TBPTT(15, sliding=True) + {_FILTER}",
+    f"RTRL + {_FILTER}",
     "NoBackTrack('kalman') + Kalman",
-    "NoBackTrack('kalman') + Kalman('quasi-diagonal')",
     "NoBackTrack('kalman') + Kalman(fisher='exact')",
+    f"NoBackTrack('kalman') + {_FILTER}",
     "NoBackTrack('kalman') + Kalman('quasi-diagonal', 'exact')",
-    "scrambled NoBackTrack('kalman') + Kalman",
+    f"scrambled NoBackTrack('kalman') + {_FILTER}",
     "NoBackTrack + SGD",
     "NoBackTrack + Adam",
     "UORO + Adam",
     "KFRTRL + Adam",
     "scrambled KFRTRL + Adam",
     "BlockOK(4, 8) + Adam",
-    "RTRL + Adam",
+    f"KFRTRL + {_FILTER}",
+    f"BlockOK(4, 8) + {_FILTER}",
 )
 _SCRAMBLED = "scrambled "
 

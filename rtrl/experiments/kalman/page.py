@@ -9,7 +9,7 @@ from rtrl.experiments.curves import varying
 from rtrl.experiments.kalman.study import SHARE, SPANS, TUNING
 from rtrl.experiments.report import Table
 
-__all__ = ["draw", "score", "tables", "tuned"]
+__all__ = ["draw", "score", "stage", "tables", "tuned"]
 
 _TOLD = ("task", "method", "gap", "lr", "lr_scale", "seed")  # settings that have a place of their own in tables
 _COMMON = ("cell", "hidden", "batch_size", "steps", "symbols", "decay", "clip_norm", "dtype")
@@ -56,12 +56,46 @@ def _keys(results):
 
 def _tuned(rates):
     """Of scores by learning rate and seed, those that `tuned` reports."""
-    seeds = [seed for seed in TUNING if any(seed in scores for scores in rates.values())]
-    if len(rates) > 1 and (not seeds or any(scores.get(seed) is None for scores in rates.values() for seed in seeds)):
+    lr = chosen_rate(rates)
+    if lr is None:
         return None
-    lr = min(rates, key=lambda lr: np.mean([rates[lr][seed] for seed in seeds])) if len(rates) > 1 else next(iter(rates))
     fresh = [value for seed, value in sorted(rates[lr].items()) if seed not in TUNING and value is not None]
     return {"lr": lr, "edge": len(rates) > 1 and lr in (min(rates), max(rates)), "scores": fresh}
+
+
+def chosen_rate(rates):
+    """The learning rate with the least mean score over the seeds for tuning; None if some of those scores are missing.
+
+    Parameters
+    ----------
+    rates : dict of float to dict of int to (float or None)
+        Scores by learning rate and seed.  A single rate needs no choice.
+    """
+    seeds = [seed for seed in TUNING if any(seed in scores for scores in rates.values())]
+    if len(rates) == 1:
+        return next(iter(rates))
+    if not seeds or any(scores.get(seed) is None for scores in rates.values() for seed in seeds):
+        return None
+    return min(rates, key=lambda lr: np.mean([rates[lr][seed] for seed in seeds]))
+
+
+def stage(runs, results):
+    """The seeds for tuning first, then the others at the learning rates that were chosen."""
+    if not results:
+        return [each for each in runs if each.seed in TUNING] or runs
+    scores = {}
+    for each in results:
+        told = each.settings
+        scores.setdefault(_apart(told), {}).setdefault(told["lr"], {})[told["seed"]] = score(each)
+    rates = {key: chosen_rate(found) for key, found in scores.items()}
+    done = {(_apart(each.settings), each.settings["seed"]) for each in results}
+    rest = [(each, _apart(each.describe())) for each in runs]
+    return [each for each, key in rest if (key, each.seed) not in done and rates[key] == each.lr]
+
+
+def _apart(told):
+    """All that a learning rate is chosen for, as text."""
+    return str({name: value for name, value in told.items() if name not in ("lr", "lr_scale", "seed")})
 
 
 def tables(results):

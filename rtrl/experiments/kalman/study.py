@@ -23,8 +23,8 @@ TUNING = (0, 1)  # seeds that choose the learning rate, and are not reported
 SHARE = 0.1  # of a run at its end, over which the answer is scored
 SPANS = {"brackets": 2, "recall": 1}  # steps from the input of the cue to the loss of the answer, beyond the gap
 # Learning rates that lr_scale is a factor of; the filter's is larger where losses are rare.
-_RATES = {"Adam": 3e-3, "RMSprop": 3e-3, "SGD": 0.1, "Kalman": 3e-4}
-_RATES_RECALL = {**_RATES, "Kalman": 3e-3}
+_RATES = {"Adam": 1e-3, "RMSprop": 1e-3, "SGD": 1e-2, "Kalman": 3e-4}
+_RATES_RECALL = {**_RATES, "Kalman": 1e-3}
 
 
 def _seeds(text):
