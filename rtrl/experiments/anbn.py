@@ -12,7 +12,10 @@ __all__ = ["DESCRIPTION", "HELP", "Settings", "draw", "tables"]
 HELP = "as many b as there were a: bits per character on strings a^n b^n"
 DESCRIPTION = """\
 Predict each next character of strings a^k newline b^k newline, k random: whoever counts can know where the b end.  The score
-is the loss over the last tenth of the stream, beside the entropy of the strings, below which nothing can get."""
+is the loss over the last tenth of the stream, beside the entropy of the strings, below which nothing can get.
+
+The defaults are UORO's settings.  They take 1.1 hours on one core, of which UORO takes 4 minutes and OK(4) 20; RTRL would take
+4 hours.  TBPTT(T) updates the weights once every T characters, the others at every one."""
 _QUANTITIES = {"bits": "loss per character"}
 
 

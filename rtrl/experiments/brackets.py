@@ -14,7 +14,10 @@ HELP = "distant brackets: letters that return after others"
 DESCRIPTION = """\
 Predict each next character of strings "[" s letters "]" k others "[" the same s letters "]" newline.  The score is the loss
 over the last tenth of the stream, beside the entropy of the strings, and the loss of the repeated letters alone, beside chance;
-they return s + k + 1 steps after they were read."""
+they return s + k + 1 steps after they were read.
+
+The defaults are UORO's settings.  They take 1.1 hours on one core, of which UORO takes 4 minutes and OK(4) 20; RTRL would take
+4 hours.  TBPTT(T) updates the weights once every T characters, the others at every one."""
 _QUANTITIES = {"bits": "loss per character", "answer_bits": "loss of a repeated letter"}
 
 

@@ -79,7 +79,13 @@ class Settings(Base):
         4, _gaps, "random symbols between cue and answer, a run of each", flag="gaps", rows="2,4,6,8,10,14", metavar="D,D"
     )
     lr_scale: float = setting(
-        1.0, _scales, "learning rates in units of the optimizer's usual one, a run of each", rows="0.3,1,3", metavar="X,X"
+        1.0,
+        _scales,
+        "learning rates in units of the optimizer's usual one, a run of each; these are "
+        + ", ".join(f"{name} {rate:g}" for name, rate in _RATES.items())
+        + f", in recall Kalman {_RATES_RECALL['Kalman']:g}",
+        rows="0.3,1,3",
+        metavar="X,X",
     )
     seed: int = setting(
         0,
