@@ -29,7 +29,7 @@ def blank(width, height, rows=1, columns=1, **grid):
 
 def style(i):
     """Colour and marker of curve i: they differ together, for those who see no colours."""
-    return {"color": f"C{i % 10}", "marker": "os^vDXP<>*"[i % 10]}
+    return {"color": f"C{i % 10}", "marker": "os^vDXP<>*"[(i + i // 10) % 10]}
 
 
 def save(figure, path):

@@ -114,6 +114,7 @@ def draw(results):
             _curves(axes, [each for each in some if each.rows and each.rows[-1]["away"] == away], label=name, **plots.style(i))
         axes.set_title(words, fontsize="medium", loc="left")
         axes.set_xscale("log")
+        axes.set_xlim(50)
         axes.set_ylim(*((0, 3) if away else (-0.7, 1.2)))
         axes.set_xlabel("time steps")
         axes.set_ylabel("theta")
