@@ -3,12 +3,10 @@
 import dataclasses
 import os
 import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
+from kills import killed, rows_of
 
 import rtrl
 from rtrl.cli import main
@@ -17,18 +15,11 @@ from rtrl.experiments.perform import perform
 from rtrl.experiments.runs import Learning
 from rtrl.experiments.store import read_result, read_results
 
-ROOT = Path(__file__).parents[1]
 SETTINGS = copy.Settings(estimator=rtrl.UORO(), hidden=8, batch_size=2, lr=3e-3, steps=3000, window=100)
 
 
 class Kill(BaseException):
     """Ends a run in this process as a signal would: nothing catches it."""
-
-
-def rows_of(folder):
-    """Bytes of the rows of the only run below a folder."""
-    (path,) = Path(folder).glob("**/rows.jsonl")
-    return path.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +28,6 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     assert perform(SETTINGS, folder).done
     return rows_of(folder)
-
-
-def killed(command, folder, lines):
-    """Start a command, and end it by SIGKILL once its run has written so many lines."""
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    limit = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < limit:
-        path = next(Path(folder).glob("**/rows.jsonl"), None)
-        if path is not None and path.read_bytes().count(b"\n") >= lines:
-            break
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    return process.wait()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")

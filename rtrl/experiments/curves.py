@@ -142,7 +142,10 @@ def plot(axes, results, quantity, words, log=False):
         axes.plot(steps, values.mean(1), label=name, markevery=max(1, len(steps) // 8), markersize=5, **look)
         if len(some) > 1:
             axes.fill_between(steps, values.min(1), values.max(1), color=look["color"], alpha=0.15, linewidth=0)
-    axes.set_xscale("log" if log else "linear")
+    if log:
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("time steps")
     axes.set_ylabel(words)
     axes.grid(alpha=0.3)
