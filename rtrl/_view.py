@@ -35,6 +35,35 @@ class View(Driver):
             warnings.warn("the prediction is not finite", RuntimeWarning, stacklevel=2)
         return outputs
 
+    def predict_run(self, xs: ArrayLike) -> np.ndarray:
+        """Outputs for many inputs, each after those before it, without learning or moving the state.
+
+        Where targets come late, this is the forecast of a session that has learned up to the last known target: `xs` are the
+        inputs since then, and the last outputs are the forecast.
+
+        Parameters
+        ----------
+        xs : array_like
+            As for `run`.
+
+        Returns
+        -------
+        ndarray [T, B, outputs]
+            Probabilities (Softmax, Bernoulli) or values (Linear).
+        """
+        width = self._need_readout().outputs
+        with self._alone():
+            ids, x = self._inputs("xs", xs, False)
+            if x is not None:
+                self._need_dense()
+            outputs = np.empty((len(x if ids is None else ids), self.batch_size, width), self.network.dtype)
+            for piece in pieces(len(outputs)):
+                cuts = [None if array is None else array[piece] for array in (ids, x)]
+                self._engine.run(False, piece.start == 0, *cuts, *[None] * 7, outputs[piece])
+        if not np.isfinite(outputs).all():
+            warnings.warn("a prediction is not finite", RuntimeWarning, stacklevel=2)
+        return outputs
+
     def evaluate(self, xs: ArrayLike, ys: ArrayLike, resets: ArrayLike | None = None) -> float:
         """Mean loss in nats over all targets of a sequence, without learning or moving the state.
 

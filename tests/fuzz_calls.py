@@ -116,6 +116,9 @@ class Fuzzed:
     def predict(self):
         self.session.predict(self.maybe(self.x()))
 
+    def predict_run(self):
+        self.session.predict_run(self.maybe(self.x(1 + self.draw(5))))
+
     def advance(self):
         self.session.advance(self.maybe(self.x()))
 
@@ -170,6 +173,7 @@ class Fuzzed:
         "run",
         "evaluate",
         "predict",
+        "predict_run",
         "advance",
         "feedback",
         "gradient",

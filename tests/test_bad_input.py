@@ -114,9 +114,12 @@ def refused(error, match, call, readout=READOUTS["softmax"], **options):
 
 
 @pytest.mark.parametrize("x, error, match", BAD_X.values(), ids=BAD_X)
-@pytest.mark.parametrize("call", ["step", "advance", "predict", "run", "evaluate"])
+@pytest.mark.parametrize("call", ["step", "advance", "predict", "predict_run", "run", "evaluate"])
 def test_inputs(call, x, error, match):
-    if call in ("run", "evaluate"):
+    if call == "predict_run":
+        xs = [x, x] if isinstance(x, (list, dict, str, Awkward)) or x is None else np.stack([x, x])
+        refused(error, f"^xs .*{match}", lambda ran: ran.predict_run(xs))
+    elif call in ("run", "evaluate"):
         xs = [x, x] if isinstance(x, (list, dict, str, Awkward)) or x is None else np.stack([x, x])
         refused(error, f"^xs .*{match}", lambda ran: getattr(ran, call)(xs, ids_of(2, LANES)))
     elif call == "step":

@@ -61,6 +61,22 @@ def test_predict_and_evaluate_foresee_the_run(readout):
     assert ran.run(xs, ys, resets).mean() == pytest.approx(foreseen, rel=1e-13)
 
 
+@every_readout
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_predict_run_is_predict_after_each_advance(readout, lanes):
+    """From wherever the session is, in the middle of a window too; longer than what the engine does in one piece."""
+    ahead = session(rtrl.GRU(4), rtrl.TBPTT(4), rtrl.SGD(0.0), readout=readout, batch_size=lanes)
+    walks = session(rtrl.GRU(4), rtrl.Immediate(), rtrl.SGD(0.0), readout=readout, batch_size=lanes)
+    xs, ys = stream(606, lanes, readout)
+    for each in (ahead, walks):
+        each.run(xs[:6], ys[:6])
+    foreseen = ahead.predict_run(xs[6:])
+    assert foreseen.shape == (600, *ahead.predict(xs[0]).shape)
+    for x, prediction in zip(xs[6:], foreseen):
+        assert_same_bits(walks.predict(x), prediction)
+        walks.advance(x)
+
+
 # Shadows
 
 

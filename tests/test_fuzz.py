@@ -15,5 +15,6 @@ def test_ten_thousand_random_calls(tmp_path):
     counts = json.loads(done.stdout)
     assert counts["calls"] >= 10_000
     assert counts["TypeError"] > 500 and counts["ValueError"] > 500 and counts["RuntimeError"] > 100
-    for name in ("step", "run", "evaluate", "predict", "advance", "feedback", "apply", "reset", "save_and_load", "signs", "new"):
+    looks = ("predict", "predict_run", "evaluate")
+    for name in ("step", "run", "advance", "feedback", "apply", "reset", "save_and_load", "signs", "new", *looks):
         assert counts[f"{name} accepted"] > 20 and counts[f"{name} refused"] > 20, name
