@@ -11,7 +11,8 @@ or, with the loop in the engine, `session.run(*stream.take(1000))`.
 
 from rtrl.tasks.copy import Copy
 from rtrl.tasks.grammars import Anbn, Brackets, Recall
+from rtrl.tasks.series import MackeyGlass
 from rtrl.tasks.streams import Stream
 from rtrl.tasks.text import Text
 
-__all__ = ["Anbn", "Brackets", "Copy", "Recall", "Stream", "Text"]
+__all__ = ["Anbn", "Brackets", "Copy", "MackeyGlass", "Recall", "Stream", "Text"]
