@@ -3,7 +3,7 @@
 copy      string memorisation                            charlm    the next character of a text, of `corpus`
 noise     distance of estimates from exact gradients     balancing a parameter that misleads who looks back too little
 anbn      a^n b^n                                        brackets  distant brackets; both are `strings`
-kalman    span of a dependency against truncation
+kalman    span of a dependency against truncation        forecast  streaming series: error and latency
 
 settings  what a run is told                             recipe    the same for runs that learn
 runs      work in windows that can be stopped            store     the folder of a run, checkpoints
@@ -22,7 +22,7 @@ stage(runs, results)        optional: which of the runs to do next, given the re
 Results are read from files, so that `tables` and `draw` see plain data alone, and runs that have not come to their end.
 """
 
-from rtrl.experiments import anbn, balancing, brackets, charlm, copy, kalman, noise
+from rtrl.experiments import anbn, balancing, brackets, charlm, copy, forecast, kalman, noise
 
 __all__ = ["STUDIES"]
 
@@ -33,5 +33,6 @@ STUDIES = {
     "anbn": anbn,
     "brackets": brackets,
     "kalman": kalman,
+    "forecast": forecast,
     "noise": noise,
 }

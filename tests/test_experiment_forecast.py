@@ -1,0 +1,168 @@
+"""The forecast study: what must hold of it at a tiny size, and the command as a user runs it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import rtrl
+from rtrl.cli import main
+from rtrl.experiments import forecast, perform
+from rtrl.experiments.forecast.models import RLS, LastValue
+from rtrl.experiments.forecast.tables import best
+from rtrl.experiments.store import Result, read_results
+
+TINY = ["experiment", "forecast", "--steps", "1500", "--hidden", "12", "--lr", "3e-3", "--window", "100"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("forecast")
+    models = "SnAp, TBPTT(8, sliding=True), RLS, LastValue"
+    assert main([*TINY, "--models", models, "--ahead", "1,3", "--out", str(out), "--plot"]) == 0
+    return out
+
+
+def result(folder, model, ahead=1):
+    (found,) = [each for each in read_results(folder) if each.settings["estimator"] == model and each.settings["ahead"] == ahead]
+    return found
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_nets_find_what_is_not_linear(folder, ahead):
+    ratios = {name: [row["ratio"] for row in result(folder, name, ahead).rows] for name in ("SnAp", "RLS", "LastValue")}
+    assert ratios["LastValue"] == [1.0] * 15
+    assert max(ratios["RLS"][5:]) < 0.5
+    assert np.mean(ratios["SnAp"][-5:]) < 0.8 * np.mean(ratios["RLS"][-5:])
+    assert ratios["SnAp"][0] > ratios["SnAp"][-1]
+
+
+def test_rows_and_files(folder):
+    found = read_results(folder)
+    assert len(found) == 8
+    for each in found:
+        assert each.done
+        assert [row["step"] for row in each.rows] == list(range(100, 1501, 100))
+        assert sum(row["scored"] for row in each.rows) == 1500 - each.settings["ahead"]
+        total = sum(row["scored"] * row["mse"] for row in each.rows)
+        assert each.rows[-1]["all_mse"] == pytest.approx(total / (1500 - each.settings["ahead"]), rel=1e-12)
+        assert [sum(window["latency"].values()) for window in each.times] == [100] * 15
+        assert each.about["command"].startswith("python -m rtrl experiment forecast --models ")
+    assert (folder / "forecast.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("estimator", [rtrl.TBPTT(8, sliding=True), rtrl.SnAp(), RLS(), LastValue()])
+def test_stopped_and_resumed_anywhere(tmp_path, folder, estimator):
+    settings = forecast.Settings(estimator=estimator, hidden=12, lr=3e-3, window=100, ahead=3, steps=1500)
+    part = replace(settings, steps=200)
+    for steps in (200, 600, 1500):
+        found = perform.perform(replace(part, steps=steps), tmp_path, resume=True)
+    whole = [each for each in read_results(folder) if each.settings == settings.describe()]
+    assert [found.rows] == [each.rows for each in whole]
+
+
+def test_tables(folder, capsys):
+    assert (
+        main([*TINY, "--models", "Immediate, RLS, LastValue", "--ahead", "1,2", "--steps", "800", "--sweep", "lr=1e-3,1e-2"]) == 0
+    )
+    shown = capsys.readouterr().out
+    for words in ("Mackey-Glass, 1 ahead: errors and latency", "squared error / RLS", "us, 95 %", "lr 0.01", "seeds 0"):
+        assert words in shown
+    glance, *details = forecast.tables(read_results(folder))
+    assert set(glance.cells[0][1:]) == {"SnAp", "TBPTT(8, sliding=True)", "RLS", "LastValue"}
+    assert [line[0] for line in glance.cells[1:]] == ["Mackey-Glass, 1 ahead", "Mackey-Glass, 3 ahead"]
+    by_name = {line[0]: dict(zip(details[0].cells[0], line)) for line in details[0].cells[1:]}
+    rows = result(folder, "SnAp").rows[6:]
+    expected = sum(row["mse"] * row["scored"] for row in rows) / sum(row["last_mse"] * row["scored"] for row in rows)
+    assert float(by_name["SnAp"]["squared error / last value"]) == pytest.approx(expected, abs=6e-4)
+    assert by_name["LastValue"]["squared error / last value"] == by_name["RLS"]["squared error / RLS"] == "1.000"
+    assert 0 < float(by_name["SnAp"]["us, 50 %"].replace(",", "")) <= float(by_name["SnAp"]["us, longest"].replace(",", ""))
+
+
+def fabricated(lr, seed, errors, model="UORO"):
+    """A run of 10 windows with these squared errors, where the last value's is 1."""
+    rows = [
+        {"step": 10 * (i + 1), "scored": 10, "mse": each, "mae": each, "last_mse": 1.0, "last_mae": 1.0, "ratio": each}
+        for i, each in enumerate(errors)
+    ]
+    told = {"estimator": model, "series": "a/b.csv", "column": "x", "inputs": None, "ahead": 2, "steps": 100, "window": 10}
+    return Result("forecast", {**told, "lr": lr, "seed": seed}, rows, [{"seconds": 1, "latency": {"500": 3}, "longest": 25.0}])
+
+
+def test_choice_has_not_seen_what_is_scored():
+    """Neither how a candidate begins nor how it ends counts, but what lies between 10 % and 40 % of the stream."""
+    good = [fabricated(0.1, seed, [9.0] + [0.5] * 3 + [0.9] * 6) for seed in (0, 1)]
+    bad = [fabricated(0.2, seed, [0.1] + [0.6] * 3 + [0.1] * 6) for seed in (0, 1)]
+    failed = [fabricated(0.3, 0, [None] * 10), fabricated(0.3, 1, [0.1] * 10)]
+    (models,) = best([*bad, *failed, *good]).values()
+    assert models["UORO"] == good
+    table = forecast.tables([*bad, *failed, *good])[0]
+    assert table.title == "b x, 2 ahead: errors and latency"
+    assert table.cells[1][:4] == ["UORO", "lr 0.1", "2", "0.900"]
+
+
+def test_unfinished_and_failed_runs_are_shown(folder):
+    begun, failed = fabricated(0.1, 0, [1.0]), fabricated(0.1, 1, [0.5] * 5 + [None] * 5)
+    empty = fabricated(0.2, 0, [], "KFRTRL")
+    for results in ([begun, failed], [empty], [begun, empty, *read_results(folder)]):
+        assert forecast.tables(results)
+        forecast.draw(results).canvas.draw()
+
+
+def test_the_figure_says_what_it_shows(folder):
+    figure = forecast.draw(read_results(folder))
+    *panels, latency = figure.axes
+    assert [axes.get_title() for axes in panels] == ["Mackey-Glass, 1 ahead", "Mackey-Glass, 3 ahead"]
+    assert all(axes.get_xlabel() == "samples" and "last value" in axes.get_ylabel() for axes in panels)
+    assert "microseconds" in latency.get_xlabel()
+    names = {each.settings["estimator"] for each in read_results(folder)}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == names
+    assert {text.get_text() for text in latency.get_yticklabels()} == names
+
+
+def test_a_file_of_ones_own(tmp_path, capsys):
+    times = np.arange(400) / 10
+    lines = [f"{i};{np.sin(t):.6f};{np.cos(1.7 * t):.6f}".replace(".", ",") for i, t in enumerate(times)]
+    path = tmp_path / "waves.csv"
+    path.write_text("\n".join(['"i";"x";"y"', *lines]))
+    command = ["experiment", "forecast", "--series", str(path), "--column", "x,y", "--ahead", "2", "--taps", "4"]
+    assert main([*command, "--models", "RLS", "--format", "json"]) == 0
+    first, *rows = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["settings"]["column"] == "x,y" and first["settings"]["estimator"] == "RLS"
+    assert rows[-1]["step"] == 400  # all there are, though more were allowed
+    assert rows[-1]["ratio"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--models", "Guess"], 2, "there is no estimator 'Guess'"),
+        (["--models", "RLS(3)"], 2, "RLS(3)"),
+        (["--models", ""], 2, "'' is not a name"),
+        (["--ahead", "0"], 2, "--ahead"),
+        (["--taps", "0"], 2, "--taps"),
+        (["--forgetting", "1.5"], 1, "forgetting must be at most 1"),
+        (["--column", "x"], 1, "need series"),
+        (["--series", "/nowhere.csv"], 1, "/nowhere.csv"),
+        (["--ahead", "200", "--steps", "200"], 1, "no target 200 samples ahead"),
+        (["--batch", "4"], 2, "--batch"),
+    ],
+)
+def test_wrong_usage(capsys, arguments, status, words):
+    try:
+        found = main(["experiment", "forecast", *arguments])
+    except SystemExit as stop:
+        found = stop.code
+    assert found == status
+    shown = capsys.readouterr()
+    assert words in shown.err.splitlines()[-1]
+    assert shown.out == ""
+
+
+def test_files_that_do_not_fit_together(tmp_path, capsys):
+    for name, samples in (("long", 130), ("short", 120)):
+        (tmp_path / name).write_text("\n".join(["v", *map(str, range(samples))]))
+    files = f"{tmp_path / 'long'},{tmp_path / 'short'}"
+    assert main(["experiment", "forecast", "--series", files]) == 1
+    assert "different numbers of samples: 130, 120" in capsys.readouterr().err
