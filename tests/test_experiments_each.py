@@ -31,6 +31,7 @@ COMMANDS = {
     "brackets": ["--estimators", "NoBackTrack", "--hidden", "16", "--steps", "60000", "--window", "1000"],
     "kalman": ["--methods", "scrambled KFRTRL + Adam", "--gaps", "2", "--lr-scale", "1", "--seeds", "2", "--steps", "20000"]
     + ["--window", "200"],
+    "forecast": ["--models", "KFRTRL", "--ahead", "5", "--steps", "6000"],
     "noise": ["--hidden", "12", "--steps", "100", "--estimators", "KFRTRL", "--samples", "64"],
 }
 
