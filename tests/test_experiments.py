@@ -52,6 +52,8 @@ def test_more_steps_extend_a_run(tmp_path, whole):
         result = perform(dataclasses.replace(SETTINGS, steps=steps), tmp_path / str(steps > 1000), resume=True)
         assert result.done
         assert result.rows[-1]["step"] == result.work == steps
+        past = [step for step in range(100, steps + 1, 100)]  # windows end where they would have ended without the stop
+        assert [row["step"] for row in result.rows] == sorted({*past, *([1950] if steps >= 1950 else [])})
     assert len(list(tmp_path.glob("*/*/run.json"))) == 2
     for steps in (700, 3000):
         perform(dataclasses.replace(SETTINGS, steps=steps), tmp_path / "even", resume=True)

@@ -23,6 +23,8 @@ class Run:
         What it was told.
     step, steps : int
         Work that is done, and all of it.
+    room : int
+        Steps to the end of the window, for runs whose settings have `window`: a multiple of it, or the end of the run.
     note : str
         How it goes, for the line of progress.
     """
@@ -37,6 +39,12 @@ class Run:
     @property
     def steps(self):
         return self.settings.work
+
+    @property
+    def room(self):
+        # From multiple to multiple also where more steps were asked for after the end of a shorter run.
+        window = self.settings.window
+        return min(window - self.step % window, self.steps - self.step)
 
     def window(self, tell):
         """Do the work up to the next rows.
@@ -65,7 +73,7 @@ class Run:
 
 
 class Learning(Run):
-    """A session that learns a stream; a window is `settings.window` steps and gives one row.
+    """A session that learns a stream; a window ends at a multiple of `settings.window` steps and gives one row.
 
     Settings have `session(stream)`, and `stream()` unless the stream is given; what a row says of the losses of a window is
     for the study.
@@ -85,7 +93,7 @@ class Learning(Run):
         return self.session.run(xs, ys, resets)
 
     def window(self, tell):
-        steps = min(self.settings.window, self.steps - self.step)
+        steps = self.room
         losses = self._learn(steps, tell)
         self.step += steps
         return [{"step": self.step, **self.row(losses)}], {}
@@ -109,7 +117,9 @@ class Learning(Run):
         return {"step": self.step, "stream": self.stream.state()}
 
     def load(self, path, state):
-        self.session = Session.load(path, optimizer=self.session.optimizer, threads=self.settings.threads)
+        optimizer = self.session.optimizer
+        del self.session  # there may be no room for two
+        self.session = Session.load(path, optimizer=optimizer, threads=self.settings.threads)
         self.step = state["step"]
         self.stream.restore(state["stream"])
 

@@ -65,7 +65,7 @@ class _Balancing(Run):
 
     def window(self, tell):
         first, problem = self._problem.step, self._problem
-        thetas = problem.advance(min(self.settings.window, self.steps - first))
+        thetas = problem.advance(self.room)
         far = [i for i, theta in enumerate(thetas, first + 1) if not abs(theta - problem.optimum) <= _CLOSE]
         self._outside = far[-1] if far else self._outside
         self.step = self.steps if problem.away else problem.step

@@ -191,7 +191,7 @@ class _Forecast(Run):
         self._sums = np.zeros((2, 2))  # of squared and absolute errors, of the model and of the last value
 
     def window(self, tell):
-        ahead, steps, times = self.settings.ahead, range(self.step, min(self.step + self.settings.window, self.steps)), Times()
+        ahead, steps, times = self.settings.ahead, range(self.step, self.step + self.room), Times()
         for t in steps:
             self._sample(t, times)
             if t % _TELL == 0:
