@@ -85,7 +85,10 @@ class Learning(Run):
         self.session = settings.session(self.stream)
 
     def row(self, losses):
-        """What a window's row says besides its last step, from its losses [T] in nats."""
+        """What a window's row says besides its last step, from its losses [T] in nats.
+
+        A loss is NaN where there is no target, and infinite where there is one and the session has lost its numbers.
+        """
         raise NotImplementedError
 
     def learn(self, xs, ys, resets):
@@ -104,6 +107,7 @@ class Learning(Run):
             began = time.perf_counter()
             xs, ys, resets = self.stream.take(min(piece, steps - done))
             part = self.learn(xs, ys, resets)
+            part[np.isnan(part) & _wanted(ys)] = np.inf
             self.stream.learned(part)
             losses[done : done + len(part)] = part
             done += len(part)
@@ -124,8 +128,15 @@ class Learning(Run):
         self.stream.restore(state["stream"])
 
 
+def _wanted(ys):
+    """Where there is a target in any lane [T]."""
+    ys = np.asarray(ys)
+    known = ys >= 0 if ys.dtype.kind in "iu" else ~np.isnan(ys)
+    return known.reshape(len(ys), -1).any(1)
+
+
 def bits(losses):
-    """Mean in bits of losses in nats; those without a target, NaN, do not count; None if there is none."""
+    """Mean in bits of losses in nats; those without a target, NaN, do not count; None if it is no number or there is none."""
     known = losses[~np.isnan(losses)]
     return finite(known.mean() / np.log(2)) if len(known) else None
 

@@ -14,6 +14,7 @@ START, BLANK = 2, 3
 _KEEP = 0.999  # of the running mean of the loss
 _LEARNED, _AFTER = 0.15, 0.3  # bits: below the first a string is longer by 1, and the mean starts over at the second
 _SPREAD = 4
+_LOST = 1e300  # bits: a loss that is no number counts as one that is never forgotten
 
 
 class Copy(Sequences):
@@ -66,7 +67,8 @@ class Copy(Sequences):
 
     def learned(self, losses):
         for loss in losses:
-            self.mean = _KEEP * self.mean + (1 - _KEEP) * float(loss) / math.log(2)
+            missed = float(loss) / math.log(2)
+            self.mean = _KEEP * self.mean + (1 - _KEEP) * (missed if missed < _LOST else _LOST)
 
     def state(self):
         return {**super().state(), "longest": self.longest, "mean": self.mean}
