@@ -225,12 +225,17 @@ class _Forecast(Run):
     def save(self, path):
         self._model.save(path)
         waiting = self._forecasts[self.step : self.step + self.settings.ahead]
-        return {"step": self.step, "waiting": waiting.tolist(), "sums": self._sums.tolist()}
+        return {"step": self.step, **{name: _plain(value) for name, value in (("waiting", waiting), ("sums", self._sums))}}
 
     def load(self, path, state):
         self._model.load(path)
-        self.step, self._sums = state["step"], np.array(state["sums"])
-        self._forecasts[self.step : self.step + self.settings.ahead] = state["waiting"]
+        self.step, self._sums = state["step"], np.array(state["sums"], float)
+        self._forecasts[self.step : self.step + self.settings.ahead] = np.array(state["waiting"], float)
+
+
+def _plain(numbers):
+    """An array [m, n] as lists, None for what is no number: JSON has none."""
+    return [[finite(each) for each in row] for row in numbers]
 
 
 def _errors(sums, count):
