@@ -74,8 +74,10 @@ def test_score_is_the_mean_of_the_last_tenth():
     done = [result([1.0] * 18 + [0.4, 0.2]), result([1.0] * 18 + [0.6, 0.6], seed=1)]
     assert anbn.tables(done)[0].cells[1] == ["UORO", "2", "0.4500 (0.3000 to 0.6000)"]
     unfinished = result([0.1] * 3, seed=2, done=False)
-    assert anbn.tables([*done, unfinished])[0].cells[1][2] == "0.4500 (0.3000 to 0.6000)"
-    assert anbn.tables([result([1.0] * 19 + [None])])[0].cells[1][2] == "-"
+    assert anbn.tables([*done, unfinished])[0].cells[1][1:] == ["3", "0.4500 (0.3000 to 0.6000), 2 of 3 seeds"]
+    assert anbn.tables([*done, unfinished])[1].cells[1][-1] == "0.400 (0.200 to 0.600), 2 of 3 seeds"
+    assert anbn.tables([result([1.0] * 19 + [None])])[0].cells[1][2] == "1 failed"
+    assert anbn.tables([unfinished])[0].cells[1][2] == "-"
     assert "entropy 0.1429, 0.2642" in anbn.tables([*done, result([1.0] * 20, high=9)])[0].cells[0][2]
     anbn.draw([*done, unfinished])
 

@@ -41,15 +41,25 @@ def groups(results, without=()):
     return found
 
 
-def spread(values, form="{:.3f}"):
-    """Mean and range of values of several seeds as text; None among them is a run that has no number there."""
+def spread(values, form="{:.3f}", seeds=None):
+    """Mean and range of values as text, and of how many runs they are where that is not all.
+
+    Parameters
+    ----------
+    values : list of float or None
+        Of runs that differ in their seeds; None: a run that has no number there.
+    form : str
+        Of a number.
+    seeds : int or None
+        Of how many runs there might be a value; None: of as many as there are values.
+    """
     known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    text = form.format(np.mean(known))
+    failed = [f"{len(values) - len(known)} failed"] if len(known) < len(values) else []
+    missing = [f"{len(values)} of {seeds} seeds"] if values and seeds is not None and len(values) < seeds else []
+    numbers = [form.format(np.mean(known))] if known else [] if failed else ["-"]
     if len(known) > 1 and min(known) < max(known):
-        text += f" ({form.format(min(known))} to {form.format(max(known))})"
-    return text + (f", {len(values) - len(known)} failed" if len(known) < len(values) else "")
+        numbers[0] += f" ({form.format(min(known))} to {form.format(max(known))})"
+    return ", ".join(numbers + missing + failed)
 
 
 def table(title, results, quantity, form="{:.3f}", marks=None):
@@ -76,7 +86,7 @@ def table(title, results, quantity, form="{:.3f}", marks=None):
     cells = [["", "seeds", *(f"{mark:,}" for mark in marks)]]
     for name, some in groups(results).items():
         at = [_known(each, quantity) for each in some]
-        columns = [spread([found[mark] for found in at if mark in found], form) for mark in marks]
+        columns = [spread([found[mark] for found in at if mark in found], form, len(some)) for mark in marks]
         cells.append([name, str(len(some)), *columns])
     return Table(title, cells)
 
@@ -101,7 +111,8 @@ def legend(results):
     """What all runs have in common, in a line or two."""
     same = dict.fromkeys(name for each in results for name in each.settings if name not in (*varying(results), *_SAME))
     seeds = sorted({each.settings["seed"] for each in results})
-    words = [f"{name.replace('_', ' ')} {results[0].settings[name]}" for name in same if results[0].settings[name] is not None]
+    told = {name: results[0].settings.get(name) for name in same}  # a setting that is new is not in older results
+    words = [f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value is not None]
     unfinished = sum(not each.done for each in results)
     ending = f" {unfinished} of {len(results)} runs have not come to their end." if unfinished else ""
     return f"All runs: {', '.join(words)}; seeds {', '.join(map(str, seeds))}; mean over seeds, and their range.{ending}"
@@ -133,16 +144,16 @@ def draw(results, quantity, words, caption, log=False):
 
 
 def plot(axes, results, quantity, words, log=False):
-    """The curves of `draw`, in axes of one's own."""
+    """The curves of `draw`, in axes of one's own; each ends where the first of its seeds does, or has no number."""
     for i, (name, some) in enumerate(groups(results).items()):
         at = [_known(each, quantity) for each in some]
         steps = sorted(set.intersection(*map(set, at)))
-        values = np.array([[found[step] for found in at] for step in steps], float).reshape(len(steps), -1)
+        values = np.array([[found[step] for found in at] for step in steps], float).reshape(len(steps), len(at))
         look = plots.style(i)
         axes.plot(steps, values.mean(1), label=name, markevery=max(1, len(steps) // 8), markersize=5, **look)
         if len(some) > 1:
             axes.fill_between(steps, values.min(1), values.max(1), color=look["color"], alpha=0.15, linewidth=0)
-    if log:
+    if log and any(len(curve.get_xdata()) for curve in axes.lines):  # matplotlib has no logarithm of nothing
         axes.set_xscale("log")
     else:
         axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -78,7 +78,7 @@ def tables(results, quantities, notes):
     cells = [["", "seeds", *(f"{words} ({notes[key]})" for key, words in quantities.items())]]
     for name, some in curves.groups(results).items():
         ends = [[_end(each, key) for each in some if each.done] for key in quantities]
-        cells.append([name, str(len(ends[0])), *(curves.spread(each, "{:.4f}") for each in ends)])
+        cells.append([name, str(len(some)), *(curves.spread(each, "{:.4f}", len(some)) for each in ends)])
     title = f"Loss over the last {SHARE:.0%} of a run (bits)"
     marks = [curves.table(f"{words.capitalize()} (bits) after so many steps", results, key) for key, words in quantities.items()]
     return [Table(title, cells), *marks, curves.legend(results)]
