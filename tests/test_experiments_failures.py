@@ -7,10 +7,11 @@ import pytest
 
 import rtrl
 from rtrl import tasks
-from rtrl.experiments import charlm, copy, curves, forecast, kalman
+from rtrl.cli import main
+from rtrl.experiments import balancing, charlm, copy, curves, forecast, kalman
 from rtrl.experiments.kalman import page
-from rtrl.experiments.perform import perform
-from rtrl.experiments.store import Result
+from rtrl.experiments.perform import Refused, perform, perform_all
+from rtrl.experiments.store import Result, read_results
 
 # --- sessions that have lost their numbers --------------------------------------------------------------------------------
 
@@ -68,3 +69,57 @@ def test_results_from_before_a_setting():
     old, new = ({"estimator": "UORO", "seed": seed} for seed in (0, 1))
     runs = [Result("copy", told, [{"step": 10, "longest": 1}], done=True) for told in (old, {**new, "gain": None})]
     assert "seeds 0, 1" in copy.tables(runs)[-1]
+
+
+# --- runs that cannot start -----------------------------------------------------------------------------------------------
+
+SWEEP = ["experiment", "copy", "--batch", "2", "--steps", "20", "--window", "10", "--sweep", "hidden=4,8192,6"]
+
+
+@pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]])
+def test_the_others_go_on_where_one_run_does_not_fit(tmp_path, capsys, jobs):
+    if jobs:
+        pytest.importorskip("joblib")
+    told = [*SWEEP, "--estimators", "RTRL", "--out", str(tmp_path), *jobs]
+    assert main(told) == 1
+    shown = capsys.readouterr()
+    assert "hidden 4 " in shown.out and "hidden 6 " in shown.out
+    assert "RTRL, rhn, hidden 8192, seed 0: this needs" in shown.err.splitlines()[-1]
+    assert [each.settings["hidden"] for each in read_results(tmp_path)] == [4, 6]  # nothing is left of the third
+    assert main([*told, "--resume", "--format", "json"]) == 1
+    steps = [json.loads(line).get("step") for line in capsys.readouterr().out.splitlines()]
+    assert [step for step in steps if step] == [10, 20] * 2
+
+
+def test_scripts_are_told_after_the_others_are_done(tmp_path):
+    runs = [copy.Settings(estimator=rtrl.RTRL(), batch_size=2, steps=10, hidden=hidden) for hidden in (8192, 4, 8193)]
+    found = perform_all(runs, tmp_path, type("Mapping", (), {"map": staticmethod(map)}))
+    assert next(found).settings["hidden"] == 4
+    with pytest.raises(
+        Refused, match="2 runs cannot start: RTRL, rhn, hidden 8192, seed 0: this needs .*; RTRL, rhn, hidden 8193"
+    ):
+        next(found)
+
+
+def test_a_study_in_stages_ends_where_no_run_starts(capsys):
+    told = ["--methods", "RTRL + Adam", "--gaps", "2", "--lr-scale", "1,3", "--seeds", "0,2", "--steps", "10", "--window", "10"]
+    assert main(["experiment", "kalman", *told, "--hidden", "8192"]) == 1
+    assert "2 runs cannot start" in capsys.readouterr().err
+    runs = [kalman.Settings(method="RTRL + Adam", hidden=hidden, seed=seed) for hidden in (4, 8192) for seed in (0, 2)]
+    assert kalman.stage(runs, [Result("kalman", runs[0].describe())]) == [runs[1]]
+
+
+def test_tables_are_shown_where_the_figure_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "copy.png").mkdir()
+    assert main([*SWEEP, "--estimators", "UORO", "--sweep", "hidden=4", "--out", str(tmp_path), "--plot"]) == 1
+    shown = capsys.readouterr()
+    assert "Longest string" in shown.out
+    assert "copy.png: Is a directory" in shown.err
+
+
+def test_a_run_that_ended_early_is_done_after_more_steps_were_asked_for(tmp_path):
+    """theta has run away: there is nothing left to do, however long the run should be."""
+    told = {"estimator": rtrl.TBPTT(1), "lr": 1e-3}
+    for steps in (2000, 3000):
+        found = perform(balancing.Settings(steps=steps, **told), tmp_path, resume=True)
+        assert (found.rows[-1]["away"], found.done, found.step) == (True, True, steps)

@@ -11,7 +11,7 @@ import time
 from rtrl.commands import options as shared
 from rtrl.comparison.progress import Progress
 from rtrl.experiments import STUDIES, plots, report
-from rtrl.experiments.perform import Cores, connect, perform, perform_all
+from rtrl.experiments.perform import Cores, Refused, connect, joined, perform, perform_all
 from rtrl.experiments.settings import add_options, chosen
 
 __all__ = ["add_command"]
@@ -66,21 +66,33 @@ def _run(name, study, options):
         options.parser.error("--scheduler needs --out")
     runs = chosen(options.parser, study.Settings, options)
     runs = list({each.name: each for each in runs}.values())
-    progress, results = Progress(sys.stderr), []
+    progress, results, refused = Progress(sys.stderr), [], []
     with contextlib.nullcontext(out) if out is not None else tempfile.TemporaryDirectory() as folder:
         place = os.path.abspath(os.path.join(folder, name))
         with _executor(options) as executor:
             do = functools.partial(_at_once, executor=executor) if executor is not None else _in_turn
             for some in _stages(study, runs, results):
-                results += do(some, place, options, progress)
+                refused += do(some, results, place, options, progress)
+                if not results:
+                    break
     progress.clear()
+    if results:
+        _show(name, study, results, options, out or "")
+    if refused:
+        raise joined(refused)
+
+
+def _show(name, study, results, options, out):
+    """Tables and figure."""
     rows = [row for each in results for row in each.rows]
     if all("refused" in row for row in rows):
         raise RuntimeError(f"nothing could be measured: {rows[0]['refused']}" if rows else "nothing could be measured")
-    if options.plot:
-        plots.save(study.draw(results), os.path.join(out or "", f"{name}.png"))
-    if options.format != "json":
-        sys.stdout.write(report.render(results, options.format, study.tables))
+    try:
+        if options.plot:
+            plots.save(study.draw(results), os.path.join(out, f"{name}.png"))
+    finally:  # hours of work may be in it, and nowhere else
+        if options.format != "json":
+            sys.stdout.write(report.render(results, options.format, study.tables))
 
 
 def _executor(options):
@@ -99,28 +111,33 @@ def _stages(study, runs, results):
         yield some
 
 
-def _in_turn(runs, folder, options, progress):
-    """Runs one after the other, their rows written as they come."""
-    results = []
+def _in_turn(runs, results, folder, options, progress):
+    """Runs one after the other, their rows written as they come; those that could not start, as `Refused`."""
+    refused = []
     for i, each in enumerate(runs):
         if options.format == "json":
             _write(report.line(report.header(each.study, each.describe())))
         watch = _Watch(progress, each, f"run {i + 1} of {len(runs)}, " if len(runs) > 1 else "")
         show = (lambda row: _write(report.line(row))) if options.format == "json" else None
-        results.append(perform(each, folder, options.resume, options.checkpoint, watch.tell, show))
-    return results
+        try:
+            results.append(perform(each, folder, options.resume, options.checkpoint, watch.tell, show))
+        except Refused as error:
+            refused.append(error)
+    return refused
 
 
-def _at_once(runs, folder, options, progress, executor):
-    """Runs at the same time, the rows of each written when it is done."""
-    results = []
+def _at_once(runs, results, folder, options, progress, executor):
+    """Runs at the same time, the rows of each written when it is done; those that could not start, as `Refused`."""
     progress.show(f"{len(runs)} runs")
-    for each in perform_all(runs, folder, executor, options.resume, options.checkpoint):
-        results.append(each)
-        progress.show(f"{len(results)} of {len(runs)} runs are done")
-        if options.format == "json":
-            _write(report.render([each], "json", None))
-    return results
+    try:
+        for i, each in enumerate(perform_all(runs, folder, executor, options.resume, options.checkpoint)):
+            results.append(each)
+            progress.show(f"{i + 1} of {len(runs)} runs are done")
+            if options.format == "json":
+                _write(report.render([each], "json", None))
+    except Refused as error:
+        return [error]
+    return []
 
 
 def _write(text):

@@ -5,7 +5,13 @@ import time
 
 from rtrl.experiments.store import Store, read_result
 
-__all__ = ["Cores", "connect", "perform", "perform_all"]
+__all__ = ["Cores", "Refused", "connect", "joined", "perform", "perform_all"]
+
+_NAMED = 3  # refused runs that a message names
+
+
+class Refused(ValueError):
+    """A run cannot start: its settings do not fit together, or it does not fit into memory.  Others may."""
 
 
 def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
@@ -32,24 +38,38 @@ def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
 
     Raises
     ------
+    Refused
+        If the run cannot start; no file was made or changed then.
     ValueError
-        If the folder has this run's results already and `resume` is False, or settings do not fit together.
+        If the folder has this run's results already and `resume` is False, is in use, or damaged.
+    OSError
+        If a file cannot be read or written.
     """
     store = Store(folder, settings)
+    store.check(resume)
+    run = _started(settings)
     try:
         saved = store.open(resume)
         for row in read_result(store.folder).rows if show else ():
             show(row)
-        _advance(settings, store, saved, every, tell or (lambda run, step: None), show or (lambda row: None))
+        if saved:
+            run.load(*saved)
+            if run.step > store.step:
+                store.commit(run)  # more steps were asked for, and it has none left to do
+        _advance(run, store, every, tell or (lambda run, step: None), show or (lambda row: None))
     finally:
         store.close()
     return read_result(store.folder)
 
 
-def _advance(settings, store, saved, every, tell, show):
-    run = settings.start()
-    if saved:
-        run.load(*saved)
+def _started(settings):
+    try:
+        return settings.start()
+    except (ValueError, MemoryError) as error:
+        raise Refused(f"{settings.title}: {error}") from error
+
+
+def _advance(run, store, every, tell, show):
     kept = time.perf_counter()
     while run.step < run.steps:
         began = time.perf_counter()
@@ -81,12 +101,39 @@ def perform_all(runs, folder, executor, resume=False, every=60.0):
     ------
     Result
         In the order of `runs`.
+
+    Raises
+    ------
+    Refused
+        After all others are done, if some cannot start.
     """
-    work = functools.partial(perform, folder=folder, resume=resume, every=every)
+    work = functools.partial(_attempt, folder=folder, resume=resume, every=every)
     if hasattr(executor, "submit"):
-        yield from (future.result() for future in [executor.submit(work, each) for each in runs])
+        found = (future.result() for future in [executor.submit(work, each) for each in runs])
     else:
-        yield from executor.map(work, runs)
+        found = executor.map(work, runs)
+    refused = []
+    for each in found:
+        if isinstance(each, Refused):
+            refused.append(each)
+        else:
+            yield each
+    if refused:
+        raise joined(refused)
+
+
+def joined(refused):
+    """One `Refused` of several."""
+    words = "; ".join(map(str, refused[:_NAMED])) + (f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else "")
+    return Refused(f"{len(refused)} runs cannot start: {words}") if len(refused) > 1 else refused[0]
+
+
+def _attempt(settings, **how):
+    """What `perform` gives, or the reason why it cannot start."""
+    try:
+        return perform(settings, **how)
+    except Refused as error:
+        return error
 
 
 class Cores:

@@ -77,11 +77,29 @@ class Store:
         Of all runs of a study.
     settings : rtrl.experiments.settings.Settings
         Those of this run.
+
+    Attributes
+    ----------
+    step : int
+        Work that the checkpoint stands for.
     """
 
     def __init__(self, folder, settings):
-        self.folder, self._settings = Path(folder) / settings.name, settings
+        self.folder, self._settings, self.step = Path(folder) / settings.name, settings, 0
         self._files = {}
+
+    def check(self, resume):
+        """Whether the run has begun.
+
+        Raises
+        ------
+        ValueError
+            If it has, and nobody asked to resume it.
+        """
+        found = (self.folder / "run.json").exists()
+        if found and not resume:
+            raise ValueError(f"{self.folder} has results: --resume goes on with them")
+        return found
 
     def open(self, resume):
         """Make the folder, or go back to its checkpoint; where that is, as `Run.load` takes it, or None at the start.
@@ -91,9 +109,7 @@ class Store:
         ValueError
             If there are results that nobody asked to resume, or another process is at work here.
         """
-        found = (self.folder / "run.json").exists()
-        if found and not resume:
-            raise ValueError(f"{self.folder} has results: --resume goes on with them")
+        found = self.check(resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in _LINES:
             self._files[name] = open(self.folder / f"{name}.jsonl", "a+b")
@@ -104,6 +120,7 @@ class Store:
         if state is None or state["step"] < self._settings.work:
             asked = {"study": self._settings.study, "settings": self._settings.describe(), "work": self._settings.work}
             _replace(self.folder / "run.json", {**asked, **_about(self._settings)})
+        self.step = 0 if state is None else state["step"]
         return state and (self.folder / state["file"], state["state"])
 
     def _lock(self):
@@ -129,6 +146,7 @@ class Store:
             sizes[name] = lines.seek(0, os.SEEK_END)
         reached = {"step": run.step, "steps": run.steps, "unit": run.unit}
         _replace(self.folder / "state.json", {**reached, "file": file, **sizes, "state": state})
+        self.step = run.step
         for old in self.folder.glob("step-*"):
             if old.name != file:
                 with contextlib.suppress(OSError):

@@ -94,7 +94,7 @@ def stage(runs, results):
     rates = {key: chosen_rate(found) for key, found in scores.items()}
     done = {(_apart(each.settings), each.settings["seed"]) for each in results}
     rest = [(each, _apart(each.describe())) for each in runs]
-    return [each for each, key in rest if (key, each.seed) not in done and rates[key] == each.lr]
+    return [each for each, key in rest if (key, each.seed) not in done and rates.get(key) == each.lr]
 
 
 def _apart(told):
