@@ -96,7 +96,7 @@ def test_command(tmp_path, capsys, study):
 @pytest.mark.parametrize(
     ("arguments", "words", "status"),
     [
-        (["anbn", "--low", "5", "--high", "4"], "--low must be at most --high", 1),
+        (["anbn", "--low", "5", "--high", "4"], "--low must be at most --high", 2),
         (["anbn", "--low", "0"], "--low", 2),
         (["brackets", "--a", "27"], "--a", 2),
         (["brackets", "--estimators", "Guess"], "there is no estimator 'Guess'", 2),

@@ -148,8 +148,12 @@ def add_options(parser, settings):
 def chosen(parser, settings, options):
     """Settings of all runs that were asked for: a list as the value of an option makes one of each of its items."""
     values = {field.name: getattr(options, field.name, field.default) for field in _fields(settings)}
+    swept = set()
     for text in getattr(options, "sweep", ()):
         name, values_of = _swept(parser, settings, text)
+        if name in swept:
+            parser.error(f"argument --sweep: {text.partition('=')[0]} has two lists of values")
+        swept.add(name)
         values[name] = values_of
     lists = {name: value for name, value in values.items() if isinstance(value, tuple)}
     return settings.worth([settings(**{**values, **dict(zip(lists, each))}) for each in itertools.product(*lists.values())])
