@@ -1,6 +1,9 @@
 """Tasks of the papers as endless streams of lanes, for `Session.run` and for loops of one's own.
 
-    stream = rtrl.tasks.Anbn(seed=0)
+    import rtrl
+    from rtrl import tasks
+
+    stream = tasks.Anbn(seed=0)
     session = rtrl.Session(rtrl.Network(rtrl.GRU(64), stream.inputs, stream.readout), rtrl.UORO(), rtrl.Adam(1e-3))
     for x, y, reset in stream:
         session.reset(reset)
