@@ -8,7 +8,7 @@ import pytest
 import rtrl
 from rtrl import tasks
 from rtrl.cli import main
-from rtrl.experiments import balancing, charlm, copy, curves, forecast, kalman
+from rtrl.experiments import balancing, charlm, copy, curves, forecast, kalman, store
 from rtrl.experiments.kalman import page
 from rtrl.experiments.perform import Refused, perform, perform_all
 from rtrl.experiments.store import Result, read_results
@@ -123,3 +123,36 @@ def test_a_run_that_ended_early_is_done_after_more_steps_were_asked_for(tmp_path
     for steps in (2000, 3000):
         found = perform(balancing.Settings(steps=steps, **told), tmp_path, resume=True)
         assert (found.rows[-1]["away"], found.done, found.step) == (True, True, steps)
+
+
+# --- folders that something has happened to -------------------------------------------------------------------------------
+
+
+def test_all_that_have_worked_on_a_run_are_named(tmp_path, monkeypatch):
+    told = {"estimator": rtrl.UORO(), "hidden": 4, "window": 10}
+    for steps, level in ((10, "one"), (20, "one"), (30, "two")):
+        monkeypatch.setattr(store.rtrl, "show_config", lambda mode, level=level: {"rtrl": "1.0", "cpu level": level})
+        found = perform(copy.Settings(steps=steps, **told), tmp_path, resume=True)
+    assert (found.about["version"], found.about["cpu_level"]) == ("1.0", "one, then two")
+
+
+@pytest.mark.parametrize("name", ["rows", "times"])
+def test_a_folder_that_has_lost_lines_is_refused(tmp_path, name):
+    told = {"estimator": rtrl.UORO(), "hidden": 4, "window": 10}
+    perform(copy.Settings(steps=20, **told), tmp_path)
+    (path,) = tmp_path.glob(f"*/{name}.jsonl")
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    before = {each: each.read_bytes() for each in path.parent.iterdir()}
+    with pytest.raises(ValueError, match=f"is damaged: {name}.jsonl is shorter"):
+        perform(copy.Settings(steps=40, **told), tmp_path, resume=True)
+    assert {each: each.read_bytes() for each in path.parent.iterdir()} == before
+
+
+def test_a_text_that_has_changed_is_refused(tmp_path):
+    path = tmp_path / "text"
+    told = {"estimator": rtrl.UORO(), "hidden": 4, "window": 10, "validate_every": 10, "text": str(path)}
+    path.write_text("a stitch in time saves nine " * 10)
+    perform(charlm.Settings(steps=10, **told), tmp_path)
+    path.write_text("a stitch in time saves mine " * 10)
+    with pytest.raises(ValueError, match="texts are not those that the run began with"):
+        perform(charlm.Settings(steps=20, **told), tmp_path, resume=True)

@@ -90,9 +90,13 @@ class _Charlm(Learning):
         return finite(reader.evaluate(*lanes(ids, count)) / np.log(2))
 
     def save(self, path):
-        return {**super().save(path), "best": self._best}
+        return {**super().save(path), "best": self._best, "texts": self._texts.digest}
 
     def load(self, path, state):
+        if state.get("texts", self._texts.digest) != self._texts.digest:
+            raise ValueError(
+                "the texts are not those that the run began with: their files, or this version of Python, are others"
+            )
         super().load(path, state)
         self._best = state["best"]
 

@@ -28,6 +28,7 @@ except ImportError:  # not on every system; then two runs in one folder are the 
 __all__ = ["Result", "Store", "read_result", "read_results"]
 
 _LINES = ("rows", "times")
+_THEN = ", then "  # between the versions that have worked on a run, one after the other
 
 
 @dataclass
@@ -116,10 +117,14 @@ class Store:
         self._lock()
         state = _state(self.folder) if found else None
         for name, file in self._files.items():
+            if state is not None and file.seek(0, os.SEEK_END) < state[name]:
+                raise ValueError(f"{self.folder} is damaged: {name}.jsonl is shorter than at the last checkpoint")
+        for name, file in self._files.items():
             file.truncate(0 if state is None else state[name])
         if state is None or state["step"] < self._settings.work:
+            before = _read(self.folder / "run.json") if state is not None else {}
             asked = {"study": self._settings.study, "settings": self._settings.describe(), "work": self._settings.work}
-            _replace(self.folder / "run.json", {**asked, **_about(self._settings)})
+            _replace(self.folder / "run.json", {**asked, **_about(self._settings, before)})
         self.step = 0 if state is None else state["step"]
         return state and (self.folder / state["file"], state["state"])
 
@@ -127,7 +132,7 @@ class Store:
         if fcntl is not None:
             try:
                 fcntl.flock(self._files["rows"], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise ValueError(f"{self.folder} is in use by another process") from None
 
     def add(self, rows, times):
@@ -200,8 +205,8 @@ def _replace(path, record):
     os.replace(temporary, path)
 
 
-def _about(settings):
-    """Under what a result must be read."""
+def _about(settings, before):
+    """Under what a result must be read; of a run that others have begun (`before`), also under what they have."""
     config = rtrl.show_config("dicts")
     about = {"title": settings.title, "command": settings.command, "version": config["rtrl"], "cpu_level": config["cpu level"]}
     root = Path(rtrl.__file__).parents[1]
@@ -210,4 +215,7 @@ def _about(settings):
         with contextlib.suppress(OSError):
             asked = subprocess.run(git, capture_output=True, text=True, check=False)
             about |= {"commit": asked.stdout.strip()} if asked.returncode == 0 else {}
+    for name in ("version", "cpu_level", "commit"):
+        found = dict.fromkeys([*before.get(name, "").split(_THEN), about.get(name, "")])
+        about |= {name: _THEN.join(each for each in found if each)} if any(found) else {}
     return about
