@@ -66,10 +66,7 @@ def _run(name, study, options):
         options.parser.error("--scheduler needs --out")
     if options.jobs == 0:
         options.parser.error("--jobs must be -1 or at least 1; got 0")
-    try:
-        runs = chosen(options.parser, study.Settings, options)
-    except ValueError as error:
-        options.parser.error(str(error))
+    runs = chosen(options.parser, study.Settings, options)
     runs = list({each.name: each for each in runs}.values())
     progress, results, refused = Progress(sys.stderr), [], []
     with contextlib.nullcontext(out) if out is not None else tempfile.TemporaryDirectory() as folder:

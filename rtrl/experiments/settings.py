@@ -156,7 +156,11 @@ def chosen(parser, settings, options):
         swept.add(name)
         values[name] = values_of
     lists = {name: value for name, value in values.items() if isinstance(value, tuple)}
-    return settings.worth([settings(**{**values, **dict(zip(lists, each))}) for each in itertools.product(*lists.values())])
+    try:
+        runs = [settings(**{**values, **dict(zip(lists, each))}) for each in itertools.product(*lists.values())]
+    except ValueError as error:
+        parser.error(str(error))
+    return settings.worth(runs)
 
 
 def _swept(parser, settings, text):

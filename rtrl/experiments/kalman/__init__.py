@@ -17,7 +17,7 @@ alphabet, the only loss is at the question.  The score is the loss of the answer
 
 Every method runs at every gap with every learning rate of its grid and seeds 0 and 1; then the other seeds run with the rate
 that has the least mean score of these two.  The tables and the figure show the scores of the other seeds alone.
-TBPTT(T, sliding=True) reaches back T steps from every loss.  Scrambled methods are controls: the part of the gradient that was
-carried from earlier steps gets a random sign at each step.
+TBPTT(T, sliding=True) reaches back T steps from every loss, its own included.  Scrambled methods are controls: the part of the
+gradient that was carried from earlier steps gets a random sign at each step.
 
 The defaults are 1680 runs of 5 to 50 seconds, 8 hours on one core: --jobs does several at once."""
