@@ -52,7 +52,13 @@ def _sections(folder):
         found.setdefault((result.study, file.parent.parent), []).append(result)
     order = {name: i for i, name in enumerate(STUDIES)}
     places = sorted(found, key=lambda place: (order.get(place[0], len(order)), *place))
-    return {(study, _words(study, os.path.relpath(where, folder))): found[study, where] for study, where in places}
+    words = {place: (place[0], _words(place[0], os.path.relpath(place[1], folder))) for place in places}
+    return {words[place]: sorted(found[place], key=_numbers) for place in places}
+
+
+def _numbers(result):
+    """The settings that are numbers: runs are shown in their order, and not in that of the names of their folders."""
+    return [value for value in result.settings.values() if isinstance(value, (int, float))]
 
 
 def _words(study, path):
