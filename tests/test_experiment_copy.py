@@ -18,14 +18,14 @@ TINY = ["experiment", "copy", "--hidden", "16", "--lr", "3e-3", "--steps", "4000
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("copy")
-    assert main([*TINY, "--estimators", "BlockOK(4, 8), TBPTT(16), Immediate", "--out", str(out), "--plot"]) == 0
+    assert main([*TINY, "--estimators", "BlockOK(4, 8), TBPTT(16, sliding=True), Immediate", "--out", str(out), "--plot"]) == 0
     return out
 
 
 def test_what_is_remembered_is_learned_and_what_is_not_is_not(folder):
     longest = {each.settings["estimator"]: [row["longest"] for row in each.rows] for each in read_results(folder)}
     assert longest["BlockOK(4, 8)"][-1] >= 2
-    assert longest["TBPTT(16)"][-1] >= 2
+    assert longest["TBPTT(16, sliding=True)"][-1] >= 2
     assert longest["Immediate"] == [1] * 8  # a bit to repeat came three steps before, further than it can look
     for values in longest.values():
         assert values == sorted(values)
@@ -71,4 +71,4 @@ def test_the_figure_says_what_it_shows(folder):
     (axes,) = figure.axes
     assert axes.get_xlabel() == "time steps"
     assert axes.get_ylabel() == "longest string (bits)"
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"BlockOK(4, 8)", "TBPTT(16)", "Immediate"}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"BlockOK(4, 8)", "TBPTT(16, sliding=True)", "Immediate"}

@@ -48,7 +48,7 @@ def test_counting_is_learned_to_less_than_guessing(tmp_path):
 
 
 def test_letters_that_return_are_learned_within_the_window_alone(tmp_path):
-    at = {"k": 1, "a": 2, "hidden": 12, "steps": 12_000, "window": 1000, "lr": 0.01, "decay": 0.0}
+    at = {"k": 2, "a": 2, "hidden": 12, "steps": 20_000, "window": 1000, "lr": 0.01, "decay": 0.0}
     for estimator, low, high in ((rtrl.RTRL(), 0, 0.3), (rtrl.TBPTT(2, sliding=True), 0.7, 1.3)):
         row = perform(brackets.Settings(estimator=estimator, **at), tmp_path).rows[-1]
         assert low <= row["answer_bits"] < high

@@ -7,6 +7,7 @@ import pytest
 
 from rtrl.tasks import MackeyGlass
 from rtrl.tasks.series import _DELAY, _PARTS
+from rtrl.tasks.streams import generators
 
 
 def test_it_obeys_its_equation():
@@ -58,3 +59,11 @@ def test_lanes_and_seeds_differ():
 def test_wrong_arguments(options, error):
     with pytest.raises(error, match=next(iter(options))):
         MackeyGlass(**options)
+
+
+def test_streams_share_no_random_numbers_with_weights_and_masks():
+    for seed in (0, 5, 2**32):
+        used = [np.random.default_rng(each) for each in (seed, (seed, 1), np.random.SeedSequence(seed, spawn_key=(0, 0)))]
+        used += [generator for other in (seed, seed + 1) for generator in generators(other, 3)]
+        assert len({int(generator.integers(2**63)) for generator in used}) == len(used)
+    assert generators(2**32, 1)[0].integers(2**63) != generators(0, 2)[1].integers(2**63)

@@ -101,7 +101,7 @@ def test_a_session_learns_a_stream():
 
 def slow_copy(lanes, seed, steps, loss):
     """The definition, one step and one lane at a time: inputs, targets, resets, and the longest length at each step."""
-    generators = [np.random.default_rng([seed, lane]) for lane in range(lanes)]
+    generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(lane,))) for lane in range(lanes)]
     strings = [[] for _ in range(lanes)]
     longest, mean, found = 1, 1.0, []
     for t in range(steps):

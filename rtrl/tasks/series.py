@@ -10,7 +10,7 @@ import numpy as np
 
 from rtrl._spec import integer, non_negative
 from rtrl.readouts import Linear
-from rtrl.tasks.streams import Stream
+from rtrl.tasks.streams import Stream, generators
 
 __all__ = ["MackeyGlass"]
 
@@ -41,9 +41,8 @@ class MackeyGlass(Stream):
 
     def __init__(self, batch_size=1, seed=0, spacing=6, noise=0.01):
         self.batch_size = integer("batch_size", batch_size)
-        seed = integer("seed", seed, least=0, most=2**64 - 1)
+        self._generators = generators(seed, self.batch_size)
         self.spacing, self.noise = integer("spacing", spacing), non_negative("noise", noise)
-        self._generators = [np.random.default_rng([seed, lane]) for lane in range(self.batch_size)]
         # The last values of each path, oldest first, and the sample that comes next.
         self._paths = [[1.2 + generator.uniform(-0.2, 0.2)] * (_DELAY + 1) for generator in self._generators]
         self._next = [0.0] * self.batch_size

@@ -4,7 +4,7 @@ import numpy as np
 
 from rtrl._spec import integer
 
-__all__ = ["Sequences", "Stream"]
+__all__ = ["Sequences", "Stream", "generators"]
 
 
 class Stream:
@@ -58,6 +58,12 @@ class Stream:
             yield xs[0], ys[0], resets[0]
 
 
+def generators(seed, lanes):
+    """A random generator for each lane; they share no numbers with one another, nor with a network of the same seed."""
+    children = np.random.SeedSequence(integer("seed", seed, least=0, most=2**64 - 1)).spawn(lanes)
+    return [np.random.default_rng(child) for child in children]
+
+
 class Sequences(Stream):
     """A stream whose lanes read random sequences, one after the other.
 
@@ -75,8 +81,7 @@ class Sequences(Stream):
 
     def __init__(self, batch_size=1, seed=0):
         self.batch_size = integer("batch_size", batch_size)
-        seed = integer("seed", seed, least=0, most=2**64 - 1)
-        self._generators = [np.random.default_rng([seed, lane]) for lane in range(self.batch_size)]
+        self._generators = generators(seed, self.batch_size)
         # The sequence that a lane is in, inputs and targets [2, length], and how much of it was read.
         self._sequences = [np.empty((2, 0), np.int32) for _ in range(self.batch_size)]
         self._read = [0] * self.batch_size

@@ -16,6 +16,7 @@ from rtrl.session import Session
 
 __all__ = ["NEVER", "Scrambled"]
 
+_SIGNS = (0, 0)  # tells these random numbers from those of the lanes of a stream
 NEVER = 2**31 - 1  # steps between updates, of a session whose updates come from outside
 
 
@@ -31,7 +32,7 @@ class Scrambled(Learning):
         network = self.session.network
         twin = Network.from_description(network.describe(), network.arrays())
         self.twin = Session(twin, Immediate(), batch_size=self.session.batch_size, threads=settings.threads)
-        self.signs = np.random.default_rng([settings.seed, 1])
+        self.signs = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=_SIGNS))
 
     def learn(self, xs, ys, resets):
         session, twin = self.session, self.twin
