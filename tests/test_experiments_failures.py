@@ -73,7 +73,7 @@ def test_results_from_before_a_setting():
 
 # --- runs that cannot start -----------------------------------------------------------------------------------------------
 
-SWEEP = ["experiment", "copy", "--batch", "2", "--steps", "20", "--window", "10", "--sweep", "hidden=4,8192,6"]
+SWEEP = ["experiment", "copy", "--batch", "2", "--steps", "20", "--window", "10", "--sweep", "hidden=4,4096,6"]
 
 
 @pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]])
@@ -84,7 +84,7 @@ def test_the_others_go_on_where_one_run_does_not_fit(tmp_path, capsys, jobs):
     assert main(told) == 1
     shown = capsys.readouterr()
     assert "hidden 4 " in shown.out and "hidden 6 " in shown.out
-    assert "RTRL, rhn, hidden 8192, seed 0: this needs" in shown.err.splitlines()[-1]
+    assert "RTRL, rhn, hidden 4096, seed 0: this needs" in shown.err.splitlines()[-1]
     assert [each.settings["hidden"] for each in read_results(tmp_path)] == [4, 6]  # nothing is left of the third
     assert main([*told, "--resume", "--format", "json"]) == 1
     steps = [json.loads(line).get("step") for line in capsys.readouterr().out.splitlines()]
@@ -92,20 +92,20 @@ def test_the_others_go_on_where_one_run_does_not_fit(tmp_path, capsys, jobs):
 
 
 def test_scripts_are_told_after_the_others_are_done(tmp_path):
-    runs = [copy.Settings(estimator=rtrl.RTRL(), batch_size=2, steps=10, hidden=hidden) for hidden in (8192, 4, 8193)]
+    runs = [copy.Settings(estimator=rtrl.RTRL(), batch_size=2, steps=10, hidden=hidden) for hidden in (4096, 4, 4097)]
     found = perform_all(runs, tmp_path, type("Mapping", (), {"map": staticmethod(map)}))
     assert next(found).settings["hidden"] == 4
     with pytest.raises(
-        Refused, match="2 runs cannot start: RTRL, rhn, hidden 8192, seed 0: this needs .*; RTRL, rhn, hidden 8193"
+        Refused, match="2 runs cannot start: RTRL, rhn, hidden 4096, seed 0: this needs .*; RTRL, rhn, hidden 4097"
     ):
         next(found)
 
 
 def test_a_study_in_stages_ends_where_no_run_starts(capsys):
     told = ["--methods", "RTRL + Adam", "--gaps", "2", "--lr-scale", "1,3", "--seeds", "0,2", "--steps", "10", "--window", "10"]
-    assert main(["experiment", "kalman", *told, "--hidden", "8192"]) == 1
+    assert main(["experiment", "kalman", *told, "--hidden", "4096"]) == 1
     assert "2 runs cannot start" in capsys.readouterr().err
-    runs = [kalman.Settings(method="RTRL + Adam", hidden=hidden, seed=seed) for hidden in (4, 8192) for seed in (0, 2)]
+    runs = [kalman.Settings(method="RTRL + Adam", hidden=hidden, seed=seed) for hidden in (4, 4096) for seed in (0, 2)]
     assert kalman.stage(runs, [Result("kalman", runs[0].describe())]) == [runs[1]]
 
 
