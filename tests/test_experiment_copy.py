@@ -71,4 +71,8 @@ def test_the_figure_says_what_it_shows(folder):
     (axes,) = figure.axes
     assert axes.get_xlabel() == "time steps"
     assert axes.get_ylabel() == "longest string (bits)"
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"BlockOK(4, 8)", "TBPTT(16, sliding=True)", "Immediate"}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {
+        "BlockOK(4, 8)",
+        "TBPTT(16, sliding=True)",
+        "Immediate",
+    }

@@ -156,3 +156,10 @@ def test_a_text_that_has_changed_is_refused(tmp_path):
     path.write_text("a stitch in time saves mine " * 10)
     with pytest.raises(ValueError, match="texts are not those that the run began with"):
         perform(charlm.Settings(steps=20, **told), tmp_path, resume=True)
+
+
+def test_what_is_done_is_not_started_again(tmp_path, monkeypatch):
+    settings = copy.Settings(estimator=rtrl.UORO(), hidden=4, window=10, steps=20)
+    rows, shown = perform(settings, tmp_path).rows, []
+    monkeypatch.setattr(copy.Settings, "start", None)
+    assert perform(settings, tmp_path, resume=True, show=shown.append).rows == rows == shown

@@ -45,18 +45,22 @@ def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
     OSError
         If a file cannot be read or written.
     """
+    tell, show = tell or (lambda run, step: None), show or (lambda row: None)
     store = Store(folder, settings)
-    store.check(resume)
+    if store.check(resume) and (found := read_result(store.folder)).step >= settings.work:
+        for row in found.rows:
+            show(row)
+        return found
     run = _started(settings)
     try:
         saved = store.open(resume)
-        for row in read_result(store.folder).rows if show else ():
+        for row in read_result(store.folder).rows:
             show(row)
         if saved:
             run.load(*saved)
             if run.step > store.step:
                 store.commit(run)  # more steps were asked for, and it has none left to do
-        _advance(run, store, every, tell or (lambda run, step: None), show or (lambda row: None))
+        _advance(run, store, every, tell, show)
     finally:
         store.close()
     return read_result(store.folder)

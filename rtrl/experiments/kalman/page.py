@@ -209,7 +209,7 @@ def _bars(axes, found, task, method, look, aside):
 def _frame(axes, chance):
     axes.axhline(chance, color="black", linewidth=0.8)
     axes.annotate("chance", (1, chance), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize="small")
-    for horizon in _TRUNCATIONS:
+    for horizon in (each for each in _TRUNCATIONS if any(f"TBPTT({each}" in method for method in methods)):
         axes.axvline(horizon, color="gray", linewidth=0.8, linestyle="-.")
         words, at = f" TBPTT({horizon}) ends", (horizon, 1.3 * chance or 1)
         axes.annotate(words, at, rotation=90, va="top", ha="left", fontsize="x-small")
