@@ -176,7 +176,7 @@ def draw(results):
                 look = plots.style(i - len(others)) if method in own else {"color": "gray", "marker": "ox+"[i % 3]}
                 # Side by side, so that bars at the same span can be told apart.
                 _bars(axes, found, task, method, look, 0.08 * (i - (len(others + own) - 1) / 2))
-            _frame(axes, _chance(results, task) if found else 0)
+            _frame(axes, others + own, _chance(results, task) if found else 0)
             axes.set_title(f"{task}: {kind}", fontsize="medium", loc="left")
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(-0.05, -0.11), frameon=False)
@@ -206,7 +206,8 @@ def _bars(axes, found, task, method, look, aside):
     axes.errorbar(spans, middle, bars, label=method, linestyle=line, markersize=5, elinewidth=0.7, capsize=2, **look)
 
 
-def _frame(axes, chance):
+def _frame(axes, methods, chance):
+    """What the methods of a panel are compared with: chance, and where windows end."""
     axes.axhline(chance, color="black", linewidth=0.8)
     axes.annotate("chance", (1, chance), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize="small")
     for horizon in (each for each in _TRUNCATIONS if any(f"TBPTT({each}" in method for method in methods)):
