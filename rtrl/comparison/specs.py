@@ -4,7 +4,7 @@ import ast
 import importlib
 import re
 
-__all__ = ["parse", "parse_list"]
+__all__ = ["parse", "parse_list", "split"]
 
 
 def parse(text, base):
@@ -49,7 +49,12 @@ def parse_list(text, base):
     ValueError
         As `parse`, or if there is none.
     """
-    parts = [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+    parts = [part for part in split(text) if part.strip()]
     if not parts:
         raise ValueError("at least one name is needed")
     return tuple(dict.fromkeys(parse(part, base) for part in parts))
+
+
+def split(text):
+    """The parts of a list that are separated by commas, those inside parentheses apart."""
+    return re.split(r",(?![^()]*\))", text)

@@ -18,22 +18,19 @@ def varying(results):
     return list(dict.fromkeys((["estimator"] if "estimator" in names else []) + differ))
 
 
-def groups(results, without=()):
+def groups(results):
     """Results that differ in their seeds alone, by label.
 
     Parameters
     ----------
     results : list of Result
         Of one study.
-    without : tuple of str
-        Settings that do not tell groups apart, such as the axis of a figure.
 
     Returns
     -------
     dict of str to list of Result
     """
-    names = [name for name in varying(results) if name not in without]
-    found = {}
+    names, found = varying(results), {}
     for each in results:
         values = {name: each.settings.get(name) for name in names}
         estimator = [values.pop("estimator")] if "estimator" in values else []

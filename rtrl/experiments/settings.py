@@ -13,6 +13,7 @@ from typing import ClassVar
 from rtrl._spec import Spec
 from rtrl.commands import options as shared
 from rtrl.comparison.settings import label
+from rtrl.comparison.specs import split
 
 __all__ = ["Settings", "add_options", "chosen", "preset", "setting"]
 
@@ -170,7 +171,7 @@ def _swept(parser, settings, text):
     if name not in fields:
         parser.error(f"argument --sweep: NAME=A,B is needed with one of {', '.join(fields)} as its name; got {text!r}")
     found = []
-    for item in re.split(r",(?![^()]*\))", items):
+    for item in split(items):
         try:
             value = fields[name].metadata["read"](item)
         except (argparse.ArgumentTypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from rtrl._spec import Spec
-from rtrl.comparison.specs import parse
+from rtrl.comparison.specs import parse, split
 from rtrl.estimators import Estimator
 from rtrl.session import Session
 
@@ -135,7 +135,7 @@ def models(text):
     """Estimators of a recurrent net, and baselines by their names, separated by commas, each once."""
     baselines = {each.__name__ for each in Baseline.__subclasses__()}
     found = {}
-    for part in re.split(r",(?![^()]*\))", text):
+    for part in split(text):
         base = Baseline if re.split(r"\W", part.strip())[0] in baselines else Estimator
         try:
             found[parse(part, base)] = None

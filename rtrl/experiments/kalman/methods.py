@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from rtrl.comparison.settings import label
-from rtrl.comparison.specs import parse
+from rtrl.comparison.specs import parse, split
 from rtrl.estimators import Estimator
 from rtrl.optimizers import Optimizer
 
@@ -96,7 +96,7 @@ class Method:
 
 def methods(text):
     """Methods separated by commas, those inside parentheses apart, each once, as the texts that they are known by."""
-    parts = [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+    parts = [part for part in split(text) if part.strip()]
     try:
         found = tuple(dict.fromkeys(str(Method.parse(part)) for part in parts))
     except ValueError as error:

@@ -10,7 +10,7 @@ from rtrl.comparison.specs import parse
 from rtrl.estimators import RTRL, Estimator, SnAp
 from rtrl.experiments.noise.cases import NETS
 from rtrl.experiments.noise.study import Noise
-from rtrl.experiments.recipe import estimator_setting
+from rtrl.experiments.recipe import Recipe, estimator_setting
 from rtrl.experiments.settings import Settings as Base
 from rtrl.experiments.settings import preset, setting
 
@@ -98,7 +98,7 @@ class Settings(Base):
     hidden: int = setting(
         None, shared.sizes, "hidden units, separated by commas: runs of each", rows="8,16,32,64,128,256", metavar="LIST"
     )
-    cell: str = setting("rhn", str, "recurrent cell", choices=tuple(shared.CELLS))
+    cell: str = preset(Recipe, "cell", "rhn")
     steps: int = setting(
         100,
         shared.whole(1, 10**6),
@@ -109,7 +109,7 @@ class Settings(Base):
     gain: float = setting(1.0, shared.number(), "factor of the recurrent weights of the nets that are measured", metavar="X")
     sparsity: float = setting(0.0, shared.number(), "share of the cell's weights that do not exist", metavar="X")
     text: str | None = setting(None, str, "text that is read, in place of Python's help texts (UTF-8)", metavar="FILE")
-    dtype: str = setting("float32", str, "type of all numbers", choices=("float32", "float64"))
+    dtype: str = preset(Recipe, "dtype", "float32")
     threads: int = preset(Base, "threads", 2)
     estimator: Estimator = estimator_setting(", ".join(WISHES))
 
