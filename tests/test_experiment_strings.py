@@ -1,5 +1,7 @@
 """The studies of a^n b^n and of distant brackets: what is learned at a tiny size, resuming, and the commands."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,8 @@ def test_score_is_the_mean_of_the_last_tenth():
     assert anbn.tables([*done, unfinished])[1].cells[1][-1] == "0.400 (0.200 to 0.600), 2 of 3 seeds"
     assert anbn.tables([result([1.0] * 19 + [None])])[0].cells[1][2] == "1 failed"
     assert anbn.tables([unfinished])[0].cells[1][2] == "-"
+    uneven = [{"step": step, "bits": bits} for step, bits in ((90, 1.0), (98, 0.4), (100, 0.9))]
+    assert anbn.tables([dataclasses.replace(unfinished, rows=uneven, done=True)])[0].cells[1][2] == "0.5000"
     assert "entropy 0.1429, 0.2642" in anbn.tables([*done, result([1.0] * 20, high=9)])[0].cells[0][2]
     anbn.draw([*done, unfinished])
 

@@ -85,10 +85,11 @@ def tables(results, quantities, notes):
 
 
 def _end(result, quantity):
-    """Mean over the end of a run; None where a window has no number."""
-    steps = result.settings["steps"]
-    values = [row[quantity] for row in result.rows if row["step"] > (1 - SHARE) * steps]
-    return None if None in values else float(np.mean(values))
+    """Mean over the end of a run, every window by its length; None where a window has no number."""
+    begin = (1 - SHARE) * result.settings["steps"]
+    lengths = np.diff([0, *(row["step"] for row in result.rows)])
+    values, lengths = zip(*((row[quantity], length) for row, length in zip(result.rows, lengths) if row["step"] > begin))
+    return None if None in values else float(np.average(values, weights=lengths))
 
 
 def draw(results, quantities, notes, caption):
