@@ -42,6 +42,9 @@ class Network(Sealed):
     mask : dict of str to array of bool, array of bool, or None
         Instead of `sparsity`: which weights exist, "cell.<stage>.weight" [r*n, m]; for a cell of one stage the array alone will
         do.  The others are 0 and stay 0.
+    input_std : float or None
+        None: weights of the input begin as the others do.  A number: normal with this standard deviation (1 is how embeddings
+        begin in PyTorch, and in UORO's experiments); the others begin as they would without it.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Network(Sealed):
         weight_std: float | None = None,
         sparsity: float | None = None,
         mask: Mapping[str, ArrayLike] | ArrayLike | None = None,
+        input_std: float | None = None,
     ):
         if not isinstance(cell, Cell):
             raise TypeError(f"cell must be a cell such as rtrl.RNN(32); got {cell!r}")
@@ -74,13 +78,14 @@ class Network(Sealed):
         self.dtype = np.dtype(choice("float32", "float64")("dtype", dtype))
         seed = integer("seed", seed, least=0, most=2**64 - 1)
         weight_std = optional(non_negative)("weight_std", weight_std)
+        input_std = optional(non_negative)("input_std", input_std)
         self._layout = Layout(self.compiled_cell(), self.compiled_readout(), self.inputs, self.dtype)
         size = self._layout.size * self.dtype.itemsize
         check_memory(size, {"weights": size})
         self._flat = self._layout.zeros()
         self._given = masks.wanted(sparsity, mask, self._layout.cell_shapes, cell.hidden, self.inputs, seed)
         self._holes = self._mask(self.compiled_cell())
-        self._initialise(np.random.default_rng(seed), weight_std)
+        self._initialise(np.random.default_rng(seed), weight_std, input_std)
         self._lock = threading.Lock()
         self._seal()
 
@@ -103,13 +108,16 @@ class Network(Sealed):
         if self._holes is not None:
             self._flat[self._holes == 0] = 0
 
-    def _initialise(self, generator, weight_std):
+    def _initialise(self, generator, weight_std, input_std):
         bound = 1 / np.sqrt(self.cell.hidden)
         for view in self.parameters().values():
             if weight_std is None:
                 view[...] = generator.uniform(-bound, bound, view.shape)
             else:
                 view[...] = generator.normal(0, weight_std, view.shape)
+        if input_std is not None:
+            weights = self.parameters()["cell.0.weight"][:, self.cell.hidden : self.cell.hidden + self.inputs]
+            weights[...] = generator.normal(0, input_std, weights.shape)
         self.drop_missing()
 
     def compiled_cell(self):

@@ -89,6 +89,7 @@ class Fuzzed:
             dtype=maybe(self.pick(["float32", "float64"])),
             seed=maybe(self.draw(10)),
             weight_std=maybe(self.pick([None, 0.1, 3.0, 1e20])),
+            input_std=maybe(self.pick([None, 0.1, 3.0, 1e20])),
         )
         made = rtrl.Session(
             net,

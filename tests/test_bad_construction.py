@@ -63,6 +63,7 @@ BAD = [
     *choices("dtype", lambda v: rtrl.Network(rtrl.RNN(2), 2, dtype=v), "float16", "int32", "real", 5, int, ">f4", [1], {}),
     *choices("seed", lambda v: rtrl.Network(rtrl.RNN(2), 2, seed=v), -1, 2**64, 1.5, None, "a", True),
     *(bad for bad in numbers("weight_std", lambda v: rtrl.Network(rtrl.RNN(2), 2, weight_std=v)) if bad[2] is not None),
+    *(bad for bad in numbers("input_std", lambda v: rtrl.Network(rtrl.RNN(2), 2, input_std=v)) if bad[2] is not None),
     *whole_numbers("batch_size", lambda v: session(rtrl.RNN(2), rtrl.RTRL(), batch_size=v), 2**31 - 1),
     *(
         bad

@@ -21,6 +21,9 @@ def test_defaults_are_the_settings_of_uoro():
     assert session.network.cell == rtrl.GRU(64)
     assert session.batch_size == 1
     assert [session.optimizer.lr(step) for step in (0, 10_000)] == pytest.approx([1e-3, 1e-3 / 4])
+    weights = session.network.parameters()["cell.0.weight"][:64]
+    assert np.std(weights[:, 64:67]) == pytest.approx(1, rel=0.2)
+    assert np.abs(weights[:, :64]).max() < 1 / 8
     assert told.stream().floor == pytest.approx(5 / 35)
     assert brackets.Settings(estimator=rtrl.UORO()).stream().vocabulary == "[]\nabcdefghij"
 

@@ -66,6 +66,7 @@ class Recipe(Settings):
     dtype: str = setting("float32", str, "type of all numbers", choices=("float32", "float64"))
 
     named = ("estimator", "cell", "hidden", "seed")
+    input_std = 0.0  # a setting of the studies that need it
 
     def stream(self):
         """What is learned, see `rtrl.tasks`."""
@@ -74,7 +75,8 @@ class Recipe(Settings):
     def network(self, stream):
         """A fresh network."""
         cell = shared.CELLS[self.cell](self.hidden)
-        return Network(cell, stream.inputs, stream.readout, self.dtype, self.seed, self.weight_std or None)
+        stds = {"weight_std": self.weight_std or None, "input_std": self.input_std or None}
+        return Network(cell, stream.inputs, stream.readout, self.dtype, self.seed, **stds)
 
     def made_optimizer(self):
         """The optimizer; the filter where the estimator needs its metric."""

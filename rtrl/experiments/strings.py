@@ -1,7 +1,8 @@
 """What the studies `anbn` and `brackets` share: UORO's settings, and the end of a long stream as the score.
 
 A GRU of 64 units reads one stream of 1e7 characters, with Adam at 1e-3 / (1 + 0.03 sqrt t) (Tallec and Ollivier 2018,
-arXiv:1702.05043).
+arXiv:1702.05043).  Weights of the input begin normal with standard deviation 1, as embeddings do in the authors' program; where
+they begin as small as the others, UORO does not learn to count.
 
 Gradients are not clipped: with one lane the noise of unbiased estimators has large norms now and then that average out, and what
 a limit cuts off is a bias.  After 400,000 characters of a^n b^n UORO is at 0.30 bits without a limit and at 0.77 with norms up to
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtrl.commands import options as shared
 from rtrl.estimators import Estimator
 from rtrl.experiments import curves, plots
 from rtrl.experiments.recipe import Recipe, estimator_setting
 from rtrl.experiments.report import Table
 from rtrl.experiments.runs import Learning, bits
-from rtrl.experiments.settings import preset
+from rtrl.experiments.settings import preset, setting
 
 __all__ = ["SHARE", "Strings", "StringsRun", "answers", "draw", "tables"]
 
@@ -37,6 +39,9 @@ class Strings(Recipe):
     window: int = preset(Recipe, "window", 100_000)
     decay: float = preset(Recipe, "decay", 0.03)
     clip_norm: float = preset(Recipe, "clip_norm", 0.0)
+    input_std: float = setting(
+        1.0, shared.number(), "standard deviation of the initial weights of the input; 0: as the others", metavar="X"
+    )
 
     def start(self):
         return StringsRun(self)
