@@ -49,6 +49,14 @@ def test_a_page_has_all_studies_with_tables_figures_and_runs(page, tmp_path):
     assert "not finished" not in text
 
 
+def test_numbers_in_names_count_as_numbers(tmp_path, capsys):
+    """A window of 2 steps stands above one of 16, and seeds within each."""
+    told = ["--estimators", "TBPTT(16), TBPTT(2)", "--sweep", "seed=0,1", "--out", str(tmp_path)]
+    assert main([*COPY, *told]) == main(["report", str(tmp_path)]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert 0 < text.index("| TBPTT(2) |") < text.index("| TBPTT(16) |")
+
+
 def test_commands_of_a_page_make_the_runs_that_it_shows(page, folder, tmp_path, capsys):
     text = page()
     commands = [shlex.split(line.strip("- `")) for line in text.splitlines() if line.startswith("- `python -m rtrl experiment")]

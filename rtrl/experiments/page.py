@@ -1,6 +1,7 @@
 """A folder of results as one page: tables, figures, and the commands that made them."""
 
 import os
+import re
 from pathlib import Path
 
 import rtrl
@@ -44,7 +45,7 @@ def write(folder, path):
 def _sections(folder):
     """Results by study and folder, studies in the order of `STUDIES`."""
     found = {}
-    for file in sorted(folder.glob("**/run.json")):
+    for file in sorted(folder.glob("**/run.json"), key=_natural):
         try:
             result = read_result(file.parent)
         except (ValueError, KeyError) as error:
@@ -54,6 +55,11 @@ def _sections(folder):
     places = sorted(found, key=lambda place: (order.get(place[0], len(order)), *place))
     words = {place: (place[0], _words(place[0], os.path.relpath(place[1], folder))) for place in places}
     return {words[place]: sorted(found[place], key=_numbers) for place in places}
+
+
+def _natural(path):
+    """A path's place among others, in which tbptt-5 comes before tbptt-15."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", str(path)))]
 
 
 def _numbers(result):

@@ -167,7 +167,7 @@ def draw(results):
     found = tuned(results)
     names = list(dict.fromkeys(key[0] for key in found)) or list(SPANS)[:1]
     figure, panels = plots.blank(16, 7.2 * len(names), len(names), len(_KINDS), sharey=True)
-    methods = sorted({method for _, method, _ in found})
+    methods = list(dict.fromkeys(method for _, method, _ in found))
     for row, task in zip(panels, names):
         for axes, kind in zip(row, _KINDS):
             own = [method for method in methods if _kind(method) == kind]
