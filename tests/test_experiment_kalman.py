@@ -179,6 +179,8 @@ def test_rates_are_chosen_by_tuning_seeds_and_scored_by_others():
     assert text[0].cells[1] == ["KFRTRL + Adam", "1.70 (1.50 to 1.90)"]
     assert text[1].cells[1][1] == "0 of 2"
     assert text[2].cells[1][1] == "0.0003"
+    alone = [each for each in results if each.settings["seed"] < 2]
+    assert [table.cells[1][1] for table in kalman.tables(alone)[:3]] == ["-", "-", "0.0003"]
     results[0].done = False
     assert page.tuned(results) == {}
     assert "1 of 12 runs" in kalman.tables(results)[-1]

@@ -151,7 +151,8 @@ def _spread(cell):
 
 
 def _learned(chance, cell):
-    return f"{sum(value < chance / 2 for value in cell['scores'])} of {len(cell['scores'])}"
+    scores = cell["scores"]
+    return f"{sum(value < chance / 2 for value in scores)} of {len(scores)}" if scores else "-"
 
 
 def _rate(cell):
