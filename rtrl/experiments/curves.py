@@ -136,7 +136,7 @@ def draw(results, quantity, words, caption, log=False):
     figure, ((axes,),) = plots.blank(9, 5)
     plot(axes, results, quantity, words, log)
     axes.set_title(caption, fontsize="medium", loc="left")
-    figure.legend(loc="outside right upper", frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
     return figure
 
 
@@ -153,6 +153,7 @@ def plot(axes, results, quantity, words, log=False):
     if log and any(len(curve.get_xdata()) for curve in axes.lines):  # matplotlib has no logarithm of nothing
         axes.set_xscale("log")
     else:
+        axes.locator_params(axis="x", nbins=5)  # so that long numbers stay apart
         axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("time steps")
     axes.set_ylabel(words)

@@ -28,8 +28,8 @@ def blank(width, height, rows=1, columns=1, **grid):
 
 
 def style(i):
-    """Colour and marker of curve i: they differ together, for those who see no colours."""
-    return {"color": f"C{i % 10}", "marker": "os^vDXP<>*"[(i + i // 10) % 10]}
+    """Colour, marker and line of curve i: the first two differ together, for eyes that see no colours; the line after ten."""
+    return {"color": f"C{i % 10}", "marker": "os^vDXP<>*"[(i + i // 10) % 10], "linestyle": ("-", "--", ":")[i // 10 % 3]}
 
 
 def save(figure, path):

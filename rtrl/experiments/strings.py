@@ -109,7 +109,8 @@ def draw(results, quantities, notes, caption):
         name, values = notes[key]
         for value in values:
             axes.axhline(value, color="black", linewidth=0.8)
-            axes.annotate(f"{name} {value:.3f}", (1, value), (-4, 3), ("axes fraction", "data"), "offset points", ha="right")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+            place = (1, value), (-4, -3), ("axes fraction", "data"), "offset points"  # nothing gets below an entropy
+            axes.annotate(f"{name} {value:.3f}", *place, ha="right", va="top")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.suptitle(caption, fontsize="medium")
     return figure

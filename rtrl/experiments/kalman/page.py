@@ -202,9 +202,8 @@ def _bars(axes, found, task, method, look, aside):
         return
     spans = np.array([span for span, _ in cells]) + aside
     low, middle, high = np.array([np.quantile(values, (0, 0.5, 1)) for _, values in cells]).T
-    line = "--" if method.startswith("scrambled") else ":" if look["color"] == "gray" else "-"
-    bars = (middle - low, high - middle)
-    axes.errorbar(spans, middle, bars, label=method, linestyle=line, markersize=5, elinewidth=0.7, capsize=2, **look)
+    look = {**look, "linestyle": "--" if method.startswith("scrambled") else ":" if look["color"] == "gray" else "-"}
+    axes.errorbar(spans, middle, (middle - low, high - middle), label=method, markersize=5, elinewidth=0.7, capsize=2, **look)
 
 
 def _frame(axes, methods, chance):
