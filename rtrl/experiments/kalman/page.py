@@ -1,6 +1,7 @@
 """Tables and figure: loss of the answer against the span of the dependency."""
 
 import functools
+import re
 
 import numpy as np
 
@@ -210,7 +211,7 @@ def _frame(axes, methods, chance):
     """What the methods of a panel are compared with: chance, and where windows end."""
     axes.axhline(chance, color="black", linewidth=0.8)
     axes.annotate("chance", (1, chance), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize="small")
-    for horizon in (each for each in _TRUNCATIONS if any(f"TBPTT({each}" in method for method in methods)):
+    for horizon in (each for each in _TRUNCATIONS if any(re.search(rf"TBPTT\({each}\b", method) for method in methods)):
         axes.axvline(horizon, color="gray", linewidth=0.8, linestyle="-.")
         words, at = f" TBPTT({horizon}) ends", (horizon, 1.3 * chance or 1)
         axes.annotate(words, at, rotation=90, va="top", ha="left", fontsize="x-small")
