@@ -60,11 +60,12 @@ def test_learning_is_seen_in_held_out_text(files, tmp_path):
     valid = {row["step"]: row["valid"] for row in result.rows if "valid" in row}
     assert list(valid) == [100, 200, 300, 400]
     assert valid[400] < 0.75 * np.log2(corpus.read("text", files[0]).classes)
-    best = np.inf
-    for row in result.rows:
-        if "valid" in row:
-            assert ("test" in row) == (row["valid"] < best)
-            best = min(best, row["valid"])
+    for way in ("", "_reset"):
+        best = np.inf
+        for row in result.rows:
+            if "valid" + way in row:
+                assert ("test" + way in row) == (row["valid" + way] < best)
+                best = min(best, row["valid" + way])
 
 
 def test_the_held_out_text_is_only_looked_at(files, tmp_path):
@@ -81,12 +82,34 @@ def test_bits_of_held_out_text_are_those_of_a_session(files):
     assert run._bits_of(ids) == pytest.approx(np.log2(run._texts.classes), rel=0.05)
 
 
+def test_reading_with_resets_is_reading_pieces_of_that_length(files):
+    run = options(files, reset_every=10, batch_size=1, steps=200).start()
+    run.window(lambda step: None)
+    ids = run._texts.valid
+    session = rtrl.Session(run.session.network, rtrl.Immediate())
+    xs, ys = rtrl.data.lanes(ids, 1)
+    losses = []
+    for first in range(0, len(xs), 10):
+        session.reset()
+        losses.append(session.evaluate(xs[first : first + 10], ys[first : first + 10]) * len(xs[first : first + 10]))
+    assert run._bits_of(ids, "_reset") == pytest.approx(sum(losses) / len(xs) / np.log(2), rel=1e-6)
+    assert abs(run._bits_of(ids, "_reset") - run._bits_of(ids)) > 1e-4
+
+
+def test_nets_that_learn_without_resets_are_read_without(files, tmp_path):
+    result = perform.perform(options(files, reset_every=0), tmp_path)
+    assert not any(key.endswith("_reset") for row in result.rows for key in row)
+    assert len(charlm.draw([result]).axes) == 1
+    assert len(charlm.tables([result])) == 4
+
+
 def test_stopped_and_resumed_anywhere(files, tmp_path):
     whole = perform.perform(options(files), tmp_path / "whole")
     for steps in (50, 150, 400):
         parts = perform.perform(options(files, steps=steps), tmp_path / "parts", resume=True)
     # A run that ends between two looks takes one more look, at its end.
-    assert [{**row, "valid": 0, "test": 0} for row in parts.rows] == [{**row, "valid": 0, "test": 0} for row in whole.rows]
+    looks = dict.fromkeys(("valid", "test", "valid_reset", "test_reset"), 0)
+    assert [row | looks for row in parts.rows] == [row | looks for row in whole.rows]
     assert parts.rows[-1] == whole.rows[-1]
 
 
@@ -113,7 +136,8 @@ def test_command(files, tmp_path, capsys):
         assert words in shown
     assert (out / "charlm.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     figure = charlm.draw(read_results(out))
-    assert figure.axes[0].get_ylabel() == "bits per character, held-out text"
+    ways = ("straight through", "with resets")
+    assert [axes.get_ylabel() for axes in figure.axes] == [f"bits per character, held-out text read {words}" for words in ways]
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,23 @@ from rtrl import tasks
 from rtrl.commands import options as shared
 from rtrl.data import lanes
 from rtrl.estimators import Estimator, Immediate
-from rtrl.experiments import corpus, curves
+from rtrl.experiments import corpus, curves, plots
 from rtrl.experiments.recipe import Recipe, estimator_setting
 from rtrl.experiments.report import Table
 from rtrl.experiments.runs import Learning, bits, finite
 from rtrl.experiments.settings import preset, setting
 from rtrl.session import Session
+from rtrl.tasks.text import staggered
 
 __all__ = ["DESCRIPTION", "HELP", "Settings", "draw", "tables"]
 
 HELP = "character-level language modelling of any text, Penn Treebank in both conventions"
 DESCRIPTION = """\
 Predict each next character of a text.  Without --text it is the help text that comes with Python, and its last tenth is held
-out.  Bits per character of the held-out text are measured now and then, those of the test text where the former are better
-than ever before."""
+out.  Bits per character of the held-out text are measured now and then, read in two ways: straight through, and with resets
+as often as in learning (--reset); those of the test text where the former are better than ever before."""
+
+_WAYS = {"": "straight through", "_reset": "with resets"}  # how a text is read: endings of the keys of rows, and words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,28 +69,42 @@ class Settings(Recipe):
 
 
 class _Charlm(Learning):
-    """Rows: bits per character while learning; now and then of the held-out text, and of the test text at its best."""
+    """Rows: bits per character while learning; now and then of the held-out text, and of the test text at its best.
+
+    Texts are read straight through ("valid", "test") and, by nets that learn with resets, with as many ("valid_reset",
+    "test_reset"): such a net has never seen what becomes of its state later.
+    """
 
     def __init__(self, settings, texts):
         self._texts = texts
         super().__init__(settings, tasks.Text(texts.train, texts.classes, settings.batch_size, settings.reset_every))
-        self._best = None
+        self._best = {}
 
     def row(self, losses):
         row = {"bits": bits(losses)}
         if self.step % self.settings.validate_every == 0 or self.step == self.steps:
-            row["valid"] = self._bits_of(self._texts.valid)
-            if row["valid"] is not None and (self._best is None or row["valid"] < self._best):
-                self._best = row["valid"]
-                row |= {} if self._texts.test is None else {"test": self._bits_of(self._texts.test)}
+            for way in _WAYS if self.settings.reset_every else ("",):
+                row |= self._look(way)
             self.note = f"{row['valid']:.3f} bits/char held out" if row["valid"] is not None else "diverged"
         return row
 
-    def _bits_of(self, ids):
+    def _look(self, way):
+        """Bits per character of the held-out text, and where they are the best so far of the test text."""
+        found = {"valid" + way: self._bits_of(self._texts.valid, way)}
+        value, best = found["valid" + way], self._best.get(way)
+        if value is not None and (best is None or value < best):
+            self._best[way] = value
+            if self._texts.test is not None:
+                found["test" + way] = self._bits_of(self._texts.test, way)
+        return found
+
+    def _bits_of(self, ids, way=""):
         """Bits per character of a text, read by all lanes from places of their own that share it evenly."""
         count = self.settings.batch_size
+        xs, ys = lanes(ids, count)
+        resets = staggered(count, self.settings.reset_every, len(xs)) if way else None
         reader = Session(self.session.network, Immediate(), batch_size=count, threads=self.settings.threads)
-        return finite(reader.evaluate(*lanes(ids, count)) / np.log(2))
+        return finite(reader.evaluate(xs, ys, resets) / np.log(2))
 
     def save(self, path):
         return {**super().save(path), "best": self._best, "texts": self._texts.digest}
@@ -103,29 +120,42 @@ class _Charlm(Learning):
 
 def tables(results):
     """Bits per character against steps, and the best of each."""
-    best = [["", "seed", "at step", "held out", "test"]]
+    best = [["", "seed", "read", "at step", "held out", "test"]]
+    ways = _ways(results)
     for name, some in curves.groups(results).items():
         for each in some:
-            found = [row for row in each.rows if row.get("test", row.get("valid")) is not None]
-            row = min(found, key=lambda row: row["valid"], default=None)
-            numbers = (
-                [f"{row['step']:,}", f"{row['valid']:.3f}", f"{row['test']:.3f}" if "test" in row else "-"] if row else ["-"] * 3
-            )
-            best.append([name, str(each.settings["seed"]), *numbers])
+            best += [[name, str(each.settings["seed"]), words, *_best(each.rows, way)] for way, words in ways.items()]
     return [
         curves.table("Bits per character while learning, mean of a window that ends at this step", results, "bits"),
-        curves.table("Bits per character of the held-out text, at this step", results, "valid"),
+        *(
+            curves.table(f"Bits per character of the held-out text, read {words}, at this step", results, "valid" + way)
+            for way, words in ways.items()
+        ),
         Table("Where the held-out text was predicted best, and bits per character of the test text there", best),
         curves.legend(results),
     ]
 
 
+def _ways(results):
+    """The ways of reading that rows tell of."""
+    return {way: words for way, words in _WAYS.items() if any("valid" + way in row for each in results for row in each.rows)}
+
+
+def _best(rows, way):
+    """Step, and bits per character there of the held-out and the test text, as texts."""
+    valid, test = "valid" + way, "test" + way
+    row = min((row for row in rows if row.get(valid) is not None), key=lambda row: row[valid], default=None)
+    if row is None:
+        return ["-"] * 3
+    return [f"{row['step']:,}", *(f"{row[key]:.3f}" if row.get(key) is not None else "-" for key in (valid, test))]
+
+
 def draw(results):
-    """Bits per character of the held-out text against steps."""
-    return curves.draw(
-        results,
-        "valid",
-        "bits per character, held-out text",
-        "Predicting the next character of a text that is not learned from; lower is better.",
-        log=True,
-    )
+    """Bits per character of the held-out text against steps, a panel for each way of reading it."""
+    ways = _ways(results) or {"": _WAYS[""]}
+    figure, (panels,) = plots.blank(4 + 5 * len(ways), 5, 1, len(ways), sharey=True)
+    for axes, (way, words) in zip(panels, ways.items()):
+        curves.plot(axes, results, "valid" + way, f"bits per character, held-out text read {words}", log=True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.suptitle("Predicting the next character of a text that is not learned from; lower is better.", fontsize="medium")
+    return figure
