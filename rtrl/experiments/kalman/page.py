@@ -215,7 +215,8 @@ def _frame(axes, methods, chance):
         axes.axvline(horizon, color="gray", linewidth=0.8, linestyle="-.")
         words, at = f" TBPTT({horizon}) ends", (horizon, 1.3 * chance or 1)
         axes.annotate(words, at, rotation=90, va="top", ha="left", fontsize="x-small")
-    axes.set_ylim(0, 1.3 * chance or 1)
+    axes.set_ylim(-0.03 * chance, 1.3 * chance or 1)  # what is 0 stands clear of the axis
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("steps from the cue to the answer")
     axes.set_ylabel("loss of the answer (bits)")
     axes.grid(alpha=0.3)
