@@ -99,7 +99,6 @@ def test_reading_with_resets_is_reading_pieces_of_that_length(files):
 def test_nets_that_learn_without_resets_are_read_without(files, tmp_path):
     result = perform.perform(options(files, reset_every=0), tmp_path)
     assert not any(key.endswith("_reset") for row in result.rows for key in row)
-    assert len(charlm.draw([result]).axes) == 1
     assert len(charlm.tables([result])) == 4
 
 
@@ -132,12 +131,19 @@ def test_command(files, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([*arguments, *texts, "--estimators", "TBPTT(5), UORO", "--out", str(out), "--plot"]) == 0
     shown = capsys.readouterr().out
-    for words in ("while learning", "held-out text", "test text", "TBPTT(5)", "UORO", "convention mikolov"):
+    for words in (
+        "while learning",
+        "read straight through",
+        "read with resets",
+        "test text",
+        "TBPTT(5)",
+        "UORO",
+        "convention mikolov",
+    ):
         assert words in shown
     assert (out / "charlm.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     figure = charlm.draw(read_results(out))
-    ways = ("straight through", "with resets")
-    assert [axes.get_ylabel() for axes in figure.axes] == [f"bits per character, held-out text read {words}" for words in ways]
+    assert figure.axes[0].get_ylabel() == "bits per character, held-out text"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from rtrl import tasks
 from rtrl.commands import options as shared
 from rtrl.data import lanes
 from rtrl.estimators import Estimator, Immediate
-from rtrl.experiments import corpus, curves, plots
+from rtrl.experiments import corpus, curves
 from rtrl.experiments.recipe import Recipe, estimator_setting
 from rtrl.experiments.report import Table
 from rtrl.experiments.runs import Learning, bits, finite
@@ -151,11 +151,11 @@ def _best(rows, way):
 
 
 def draw(results):
-    """Bits per character of the held-out text against steps, a panel for each way of reading it."""
-    ways = _ways(results) or {"": _WAYS[""]}
-    figure, (panels,) = plots.blank(4 + 5 * len(ways), 5, 1, len(ways), sharey=True)
-    for axes, (way, words) in zip(panels, ways.items()):
-        curves.plot(axes, results, "valid" + way, f"bits per character, held-out text read {words}", log=True)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-    figure.suptitle("Predicting the next character of a text that is not learned from; lower is better.", fontsize="medium")
-    return figure
+    """Bits per character of the held-out text, read straight through, against steps."""
+    return curves.draw(
+        results,
+        "valid",
+        "bits per character, held-out text",
+        "Predicting the next character of a text that is not learned from; lower is better.",
+        log=True,
+    )
