@@ -1,6 +1,5 @@
 """Tables and figure: loss of the answer against the span of the dependency."""
 
-import functools
 import re
 
 import numpy as np
@@ -39,15 +38,16 @@ def tuned(results):
     Returns
     -------
     dict
-        For each (task, method, gap), the method with whatever else runs differ in: {"lr", "edge", "scores"}.  "edge" says
-        whether the rate is the smallest or the largest of several.  Left out where a rate must be chosen among several, and
-        runs of the seeds for tuning are missing.
+        For each (task, method, gap), the method with whatever else runs differ in: {"lr", "edge", "scores", "chance"}.  "edge"
+        says whether the rate is the smallest or the largest of several, "chance" what guessing costs.  Left out where a rate
+        must be chosen among several, and runs of the seeds for tuning are missing.
     """
-    runs = {}
+    runs, chances = {}, {}
     for key, each in zip(_keys(results), results):
         rates = runs.setdefault(key, {})
         rates.setdefault(each.settings["lr"], {})[each.settings["seed"]] = score(each)
-    return {key: found for key, rates in runs.items() if (found := _tuned(rates))}
+        chances[key] = float(np.log2(each.settings["symbols"]))
+    return {key: {**found, "chance": chances[key]} for key, rates in runs.items() if (found := _tuned(rates))}
 
 
 def _keys(results):
@@ -108,10 +108,10 @@ def tables(results):
     found = tuned(results)
     blocks = []
     for task in dict.fromkeys(key[0] for key in found):
-        chance = _chance(results, task)
+        chance = " or ".join(f"{each:.2f}" for each in _chances(found, task))
         for title, words in (
-            (f"loss of the answer in bits, {chance:.2f} by chance: median and range of seeds", _spread),
-            ("seeds whose answer costs less than half of what it costs by chance", functools.partial(_learned, chance)),
+            (f"loss of the answer in bits, {chance} by chance: median and range of seeds", _spread),
+            ("seeds whose answer costs less than half of what it costs by chance", _learned),
             ("learning rate, * at the edge of those that were tried", _rate),
         ):
             blocks.append(_table(f"{task.capitalize()}: {title}", found, task, words))
@@ -151,17 +151,18 @@ def _spread(cell):
     return text + (f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else "")
 
 
-def _learned(chance, cell):
-    scores = cell["scores"]
-    return f"{sum(value < chance / 2 for value in scores)} of {len(scores)}" if scores else "-"
+def _learned(cell):
+    scores, half = cell["scores"], cell["chance"] / 2
+    return f"{sum(value < half for value in scores)} of {len(scores)}" if scores else "-"
 
 
 def _rate(cell):
     return f"{cell['lr']:.3g}{'*' if cell['edge'] else ''}"
 
 
-def _chance(results, task):
-    return float(np.log2(next(each.settings["symbols"] for each in results if each.settings["task"] == task)))
+def _chances(found, task):
+    """What guessing costs in the runs of a task, in bits: one number for each size of the alphabet."""
+    return sorted({cell["chance"] for (other, _, _), cell in found.items() if other == task})
 
 
 def draw(results):
@@ -178,7 +179,7 @@ def draw(results):
                 look = plots.style(i - len(others)) if method in own else {"color": "gray", "marker": "ox+"[i % 3]}
                 # Side by side, so that bars at the same span can be told apart.
                 _bars(axes, found, task, method, look, 0.08 * (i - (len(others + own) - 1) / 2))
-            _frame(axes, others + own, _chance(results, task) if found else 0)
+            _frame(axes, others + own, _chances(found, task))
             axes.set_title(f"{task}: {kind}", fontsize="medium", loc="left")
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(-0.05, -0.11), frameon=False)
@@ -207,15 +208,17 @@ def _bars(axes, found, task, method, look, aside):
     axes.errorbar(spans, middle, (middle - low, high - middle), label=method, markersize=5, elinewidth=0.7, capsize=2, **look)
 
 
-def _frame(axes, methods, chance):
+def _frame(axes, methods, chances):
     """What the methods of a panel are compared with: chance, and where windows end."""
-    axes.axhline(chance, color="black", linewidth=0.8)
-    axes.annotate("chance", (1, chance), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize="small")
+    for chance in chances:
+        axes.axhline(chance, color="black", linewidth=0.8)
+        axes.annotate("chance", (1, chance), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize="small")
+    top = 1.3 * max(chances, default=1)
     for horizon in (each for each in _TRUNCATIONS if any(re.search(rf"TBPTT\({each}\b", method) for method in methods)):
         axes.axvline(horizon, color="gray", linewidth=0.8, linestyle="-.")
-        words, at = f" TBPTT({horizon}) ends", (horizon, 1.3 * chance or 1)
+        words, at = f" TBPTT({horizon}) ends", (horizon, top)
         axes.annotate(words, at, rotation=90, va="top", ha="left", fontsize="x-small")
-    axes.set_ylim(-0.03 * chance, 1.3 * chance or 1)  # what is 0 stands clear of the axis
+    axes.set_ylim(-0.023 * top, top)  # what is 0 stands clear of the axis
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("steps from the cue to the answer")
     axes.set_ylabel("loss of the answer (bits)")
