@@ -194,7 +194,7 @@ def test_a_scheduler_gives_the_same_lines(tmp_path, capsys):
 def test_a_scheduler_without_distributed_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main([*QUICK, "--scheduler", "tcp://127.0.0.1:1", "--out", str(tmp_path)]) == 1
-    assert "pip install distributed" in capsys.readouterr().err
+    assert "pip install 'rtrl[cluster]'" in capsys.readouterr().err
 
 
 def test_jobs_without_joblib_are_refused(capsys, monkeypatch):

@@ -185,5 +185,5 @@ def connect(address):
     try:
         from distributed import Client
     except ImportError as error:
-        raise RuntimeError(f"--scheduler needs distributed ({error}): pip install distributed, or leave it out") from None
+        raise RuntimeError(f"--scheduler needs distributed ({error}): pip install 'rtrl[cluster]', or leave it out") from None
     return Client(address)

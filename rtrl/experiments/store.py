@@ -145,6 +145,7 @@ class Store:
         """Make a checkpoint."""
         file = f"step-{run.step}.npz"
         state = run.save(self.folder / file)
+        _sync(self.folder / file)  # before anything names it
         sizes = {}
         for name, lines in self._files.items():
             os.fsync(lines.fileno())
@@ -193,6 +194,12 @@ def _state(folder):
 
 def _read(path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _sync(path):
+    """Have a file on the disk, whoever wrote it."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _replace(path, record):
