@@ -51,7 +51,7 @@ def test_threads_on_a_larger_net(estimator, readout):
 @pytest.mark.parametrize("lanes", [1, 3])
 @every_estimator
 def test_threads_of_the_low_level(estimator, lanes):
-    """advance, feedback, gradient and apply on a team, and reset, which works alone."""
+    """advance, feedback, gradient, apply and reset on a team."""
     rng = np.random.default_rng(0)
     xs, credits = rng.normal(size=(6, lanes, 3)), rng.normal(size=(6, lanes, 33))
     options = {"readout": None, "batch_size": lanes}

@@ -185,6 +185,20 @@ def test_resets_of_run_are_resets_before_steps(estimator):
 
 
 @every_estimator
+def test_reset_ends_a_step_on_the_matrix_unit_too(estimator):
+    """What `reset` computes of a step that `advance` has left open needs the unit's registers as much as `run` does."""
+    estimator = estimator.replace(**LEARNED.get(type(estimator), {}))
+    ran, advanced = (session(rtrl.RNN(128), estimator, rtrl.SGD(0.0), dtype="float32", batch_size=2) for _ in range(2))
+    (xs, ys), resets = stream(9, 2), reset_mask(9, 2, rate=0.3)
+    ran.run(xs, ys, resets)
+    for x, mask in zip(xs, resets):
+        advanced.reset(mask)
+        advanced.advance(x)
+    advanced.reset(np.zeros(2, bool))
+    assert_same_bits(ran.influence(), advanced.influence())
+
+
+@every_estimator
 @every_cell
 def test_lanes_do_not_touch_each_other(cell, estimator):
     """Lane 1 is the same whatever its neighbours get; lane 0 of a batch is a batch of its own."""

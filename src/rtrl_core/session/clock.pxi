@@ -30,6 +30,8 @@ cdef class Clock(Gradients):
         elif job.work == FEEDBACK:
             self.accept(team, job.delta)
             self.credit_delta(team)
+        elif job.work == CREDIT:
+            self.credit_delta(team)
         elif job.work == GRADIENT:
             settle_all(self.estimator, team)
             self.finish(team, self.estimator, factor)

@@ -171,9 +171,8 @@ cdef class Engine(Usual):
         self.launch(&job)
 
     def reset(self, const int8_t[::1] lanes):
-        cdef Team alone = nobody_else()
         cdef long b
-        self.close_step(alone)
+        self.close()
         for b in range(self.net.lanes):
             if lanes[b]:
                 self.clear(b)
@@ -182,11 +181,13 @@ cdef class Engine(Usual):
         """Row i (component-major) of the influence of one lane, through the gradient that it gives; the
         caller saves and clears the flat gradient around the call."""
         cdef long kn = self.net.k * self.net.n
-        cdef Team alone = nobody_else()
+        cdef Job job
+        memset(&job, 0, sizeof(Job))
         memset(self.delta, 0, self.net.lanes * kn * sizeof(real))
         self.delta[lane * kn + i] = 1
+        job.work = CREDIT
         self.estimator.probing = True
-        self.credit_delta(alone)
+        self.launch(&job)
         self.estimator.probing = False
 
     def counts(self):

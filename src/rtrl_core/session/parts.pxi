@@ -14,7 +14,7 @@ cdef enum:
     FLOPS_PER_THREAD = 20000000      # a thread with less to do in a step need not pay; measured by bench/threads.py
 
 cdef enum Work:
-    RUN, ADVANCE, FEEDBACK, GRADIENT, CLOSE, APPLY, EVALUATE
+    RUN, ADVANCE, FEEDBACK, CREDIT, GRADIENT, CLOSE, APPLY, EVALUATE
 
 cdef struct Job:
     Work work
