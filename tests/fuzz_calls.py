@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import rtrl
 
 EXAMPLES, CALLS = 210, 50
+NETS = [*CELLS.values(), rtrl.RNN(64)]  # the last one is large enough for a matrix unit
 DOCUMENTED = (TypeError, ValueError, RuntimeError, MemoryError, OSError)
 STATES = ("no readout", "needs", "no target", "finite")  # words of errors about the session, not about an argument
 counts = collections.Counter()
@@ -83,7 +84,7 @@ class Fuzzed:
         maybe = (lambda value: value) if valid else self.maybe
         readouts = [*READOUTS.values(), *READOUTS.values(), None]
         net = rtrl.Network(
-            maybe(self.pick(CELLS.values())),
+            maybe(self.pick(NETS)),
             maybe(INPUTS),
             maybe(self.pick(readouts)),
             dtype=maybe(self.pick(["float32", "float64"])),
