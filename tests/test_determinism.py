@@ -1,10 +1,11 @@
 """The same bits whatever the number of threads, the way of calling, and the process; rounding only between CPU levels."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from common import OPTIMIZERS, READOUTS, assert_same_bits, assert_same_session, python, reset_mask, session, stream
+from common import ESTIMATORS, OPTIMIZERS, READOUTS, assert_same_bits, assert_same_session, python, reset_mask, session, stream
 from drivers import SIZES, dense_or_ids, every_estimator, every_readout, remains
 
 import rtrl
@@ -137,6 +138,37 @@ def test_cpu_levels():
     for level in levels[:-1]:
         for name, expected in runs[levels[-1]].items():
             np.testing.assert_allclose(runs[level][name], expected, rtol=1e-10 if "float64" in name else 1e-3, err_msg=name)
+
+
+RESUME = """
+    import sys
+    import rtrl
+    from common import ESTIMATORS, stream
+    for key in ESTIMATORS:
+        ran = rtrl.Session.load(f"{sys.argv[1]}/{key}", threads=1)
+        ran.run(*(part[12:] for part in stream(24, 2)))
+        ran.save(f"{sys.argv[1]}/{key}")
+"""
+
+
+def test_resumed_on_another_level(tmp_path):
+    """A session that stopped within a step and a block, on a net for the matrix unit, goes on to rounding."""
+    (xs, ys), ends = stream(24, 2), {}
+    for key, estimator in ESTIMATORS.items():
+        ends[key] = session(rtrl.RNN(64), estimator, rtrl.SGD(0.1), dtype="float32", batch_size=2)
+        ends[key].run(xs[:11], ys[:11])
+        ends[key].advance(xs[11])
+        ends[key].save(tmp_path / key)
+        ends[key].run(xs[12:], ys[12:])
+    for level in rtrl_core.built_levels():
+        (folder := tmp_path / level).mkdir()
+        for key in ESTIMATORS:
+            shutil.copy(tmp_path / key, folder / key)
+        python(RESUME, folder, environment={"RTRL_CPU_LEVEL": level})
+        for key, end in ends.items():
+            resumed = rtrl.Session.load(folder / key)
+            np.testing.assert_allclose(resumed.network._flat, end.network._flat, rtol=1e-4, atol=1e-6, err_msg=f"{level} {key}")
+            assert resumed.steps == end.steps
 
 
 def test_an_unknown_level_is_refused():
