@@ -1,7 +1,6 @@
 """The same bits whatever the number of threads, the way of calling, and the process; rounding only between CPU levels."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -52,7 +51,7 @@ def test_threads_on_a_larger_net(estimator, readout):
 @pytest.mark.parametrize("lanes", [1, 3])
 @every_estimator
 def test_threads_of_the_low_level(estimator, lanes):
-    """advance, feedback, gradient, apply and reset on a team."""
+    """advance, feedback, gradient, apply, reset and influence on a team."""
     rng = np.random.default_rng(0)
     xs, credits = rng.normal(size=(6, lanes, 3)), rng.normal(size=(6, lanes, 33))
     options = {"readout": None, "batch_size": lanes}
@@ -66,6 +65,7 @@ def test_threads_of_the_low_level(estimator, lanes):
             elif t == 4:
                 ran.reset(np.arange(lanes) == 0)
     for ran in teams[1:]:
+        assert_same_bits(ran.influence(), teams[0].influence())
         assert_same_bits(ran._arrays, teams[0]._arrays)
         assert_same_bits(ran.network.parameters(), teams[0].network.parameters())
 
@@ -147,7 +147,7 @@ RESUME = """
     for key in ESTIMATORS:
         ran = rtrl.Session.load(f"{sys.argv[1]}/{key}", threads=1)
         ran.run(*(part[12:] for part in stream(24, 2)))
-        ran.save(f"{sys.argv[1]}/{key}")
+        ran.save(f"{sys.argv[2]}/{key}")
 """
 
 
@@ -162,12 +162,11 @@ def test_resumed_on_another_level(tmp_path):
         ends[key].run(xs[12:], ys[12:])
     for level in rtrl_core.built_levels():
         (folder := tmp_path / level).mkdir()
-        for key in ESTIMATORS:
-            shutil.copy(tmp_path / key, folder / key)
-        python(RESUME, folder, environment={"RTRL_CPU_LEVEL": level})
+        python(RESUME, tmp_path, folder, environment={"RTRL_CPU_LEVEL": level})
         for key, end in ends.items():
             resumed = rtrl.Session.load(folder / key)
-            np.testing.assert_allclose(resumed.network._flat, end.network._flat, rtol=0, atol=3e-5, err_msg=f"{level} {key}")
+            # Rounding is 4e-6 (fresh=False of UORO, without fused products); a tenth of an influence that is lost, 6e-5 or more.
+            np.testing.assert_allclose(resumed.network._flat, end.network._flat, rtol=0, atol=2e-5, err_msg=f"{level} {key}")
             assert resumed.steps == end.steps
 
 

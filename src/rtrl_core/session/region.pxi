@@ -17,7 +17,7 @@ cdef class Region(Arguments):
     cdef Barrier barrier
 
     cdef launch(self, const Job *job):
-        """The only place that opens a parallel region, and the way to all arithmetic: outside of `work` the matrix unit does
+        """The only place that opens a parallel region, and the way to all arithmetic of a session: outside of `work` the matrix unit does
         not know the shape of its registers, and the first product would end the process."""
         cdef int threads = 1 if forked else self.net.threads
         cdef Team alone = nobody_else()
