@@ -1,7 +1,8 @@
 """Build of the compiled core: one source, translated by Cython once, compiled for every CPU level and float width.
 
 Environment:
-RTRL_LEVELS  comma-separated CPU levels to build (default: all of baseline, avx2, avx512, amx on x86-64); native: the fastest of this machine
+RTRL_LEVELS  comma-separated CPU levels to build (default: all of baseline, avx2, avx512, amx on x86-64);
+             native is the fastest that this machine runs
 RTRL_WIDTHS  comma-separated float widths to build (default: f32,f64)
 """
 
@@ -116,7 +117,8 @@ def siblings():
     for level, width in pairs():
         name = f"_{width}_{level}"
         source = SIBLINGS / f"{name}.c"
-        rewrite(source, f'/* The core for {width} at CPU level {level}. */\n#define PyInit_{c.stem} PyInit_{name}\n#include "{c.name}"\n')
+        opening = f"/* The core for {width} at CPU level {level}. */"
+        rewrite(source, f'{opening}\n#define PyInit_{c.stem} PyInit_{name}\n#include "{c.name}"\n')
         yield Extension(
             f"rtrl_core.{name}",
             [str(source)],
