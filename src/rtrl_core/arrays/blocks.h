@@ -41,12 +41,6 @@ RTRL_INLINE void row_panels(long maps, long cols, const real *coefs, const real 
     else row_panels_of(maps, cols, coefs, W, ldw, at, ahead, out, panel);
 }
 
-#if defined(__GNUC__)
-#define EACH_VEC(index) _Pragma("GCC unroll 32") for (long index = 0; index < PANEL / VEC; index++)
-#else
-#define EACH_VEC(index) for (long index = 0; index < PANEL / VEC; index++)
-#endif
-
 #define EACH_TERM(body)                                                                       \
     for (long s = 0; s < terms; s++)                                                          \
         for (long c = 0; c < parts; c++) {                                                    \
@@ -61,9 +55,9 @@ RTRL_FLATTEN void add_terms(long rows, long run, real factor, const real *room, 
     for (long i = 0; i < rows; i++, room += PANEL, P += ldp, out += PANEL) {
         if (run == PANEL) {
             Vec sum[128 / sizeof(Vec)];
-            EACH_VEC(v) sum[v] = factor == 0 ? (Vec){0} : vec_of(factor) * vec_load(room + v * VEC);
-            EACH_TERM(EACH_VEC(v) sum[v] = vec_fma(vec_load(left + v * VEC), vec_load(right + v * VEC), sum[v]);)
-            EACH_VEC(v) vec_store(out + v * VEC, sum[v]);
+            EACH(v, PANEL / VEC) sum[v] = factor == 0 ? (Vec){0} : vec_of(factor) * vec_load(room + v * VEC);
+            EACH_TERM(EACH(v, PANEL / VEC) sum[v] = vec_fma(vec_load(left + v * VEC), vec_load(right + v * VEC), sum[v]);)
+            EACH(v, PANEL / VEC) vec_store(out + v * VEC, sum[v]);
             continue;
         }
         long q = 0;
@@ -141,6 +135,5 @@ RTRL_INLINE void mix_terms(long rows, long run, long rank, const real *mix, long
     }
 }
 #undef EACH_TERM
-#undef EACH_VEC
 
 #endif
