@@ -13,8 +13,8 @@ cdef extern from "platform.h" nogil:
     const int RTRL_OPENMP
     const long PANEL
     real real_sqrt(real x)
-    unsigned int work_begins()
-    void work_ends(unsigned int mode)
+    uint64_t work_begins()
+    void work_ends(uint64_t mode)
     ctypedef struct Barrier:
         pass
     ctypedef struct Team:

@@ -29,6 +29,6 @@ cdef class Region(Arguments):
                 self.work(team_here(&self.barrier), job)
 
     cdef void work(self, Team team, const Job *job) noexcept nogil:
-        cdef unsigned int mode = work_begins()
+        cdef uint64_t mode = work_begins()
         self.play(team, job)
         work_ends(mode)
