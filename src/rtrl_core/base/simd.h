@@ -118,4 +118,33 @@ RTRL_FLATTEN Vec vec_of(real value) { return value - (Vec){0}; }
 RTRL_FLATTEN Vec vec_load(const real *p) { return *(const VecAnywhere *)p; }
 RTRL_FLATTEN void vec_store(real *p, Vec v) { *(VecAnywhere *)p = v; }
 
+/* The first `count` numbers from `p` on and zeros after them, and only so many of v to memory: the ragged end of a row.  All
+ * for VEC and more, which costs nothing where `count` is constant. */
+#if VEC_BYTES == 64
+#define VEC_MASK(count) (count >= VEC ? (1u << VEC) - 1 : count <= 0 ? 0 : (1u << count) - 1)
+RTRL_FLATTEN Vec vec_some(const real *p, long count) {
+    return (Vec)BY_WIDTH(_mm512_maskz_loadu_ps((__mmask16)VEC_MASK(count), p), _mm512_maskz_loadu_pd((__mmask8)VEC_MASK(count), p));
+}
+RTRL_FLATTEN void vec_store_some(real *p, Vec v, long count) {
+    BY_WIDTH(_mm512_mask_storeu_ps(p, (__mmask16)VEC_MASK(count), v), _mm512_mask_storeu_pd(p, (__mmask8)VEC_MASK(count), v));
+}
+#else
+RTRL_FLATTEN Vec vec_some(const real *p, long count) {
+    if (count >= VEC) return vec_load(p);
+#if defined(__AVX2__)
+    const __m256i index = BY_WIDTH(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi64x(0, 1, 2, 3));
+    return (Vec)BY_WIDTH(_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), index)),
+                         _mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), index)));
+#else
+    Vec v = {0};
+    EACH(i, VEC - 1) if (i < count) ((real *)&v)[i] = p[i];
+    return v;
+#endif
+}
+RTRL_FLATTEN void vec_store_some(real *p, Vec v, long count) { /* not by a mask: that takes AMD's CPUs long */
+    if (count >= VEC) vec_store(p, v);
+    else EACH(i, VEC - 1) if (i < count) p[i] = ((real *)&v)[i];
+}
+#endif
+
 #endif
