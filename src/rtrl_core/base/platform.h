@@ -56,8 +56,8 @@ RTRL_INLINE real real_sqrt(real x) {
 #define RTRL_SIMD
 #endif
 
-/* Has this CPU level a matrix unit that tiles.h can use? */
-#if defined(__GNUC__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && RTRL_WIDTH == 32
+/* Has this CPU level a matrix unit that tiles.h can use?  (Older versions of clang spell it in one word.) */
+#if defined(__GNUC__) && (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BF16__) && RTRL_WIDTH == 32
 #include <immintrin.h>
 #define RTRL_TILES 1
 #else
