@@ -10,7 +10,7 @@ from rtrl.commands.options import number, whole
 from rtrl.comparison import Settings, Task
 from rtrl.comparison.progress import Progress
 from rtrl.comparison.report import FORMATS, render, save
-from rtrl.comparison.settings import ESTIMATORS, label
+from rtrl.comparison.settings import ESTIMATORS
 
 __all__ = ["add_command"]
 
@@ -53,7 +53,7 @@ def add_command(commands):
     shared.add_threads(parser, _BASE.threads)
     shared.add_seed(parser, _BASE.seed, "weights and random signs")
     shared.add_dtype(parser, _BASE.dtype)
-    shared.add_estimators(parser, ", ".join(map(label, ESTIMATORS)), "rows of the table")
+    shared.add_estimators(parser, ", ".join(map(str, ESTIMATORS)), "rows of the table")
     parser.add_argument(
         "--optimizer",
         choices=("adam", "kalman"),

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from rtrl.comparison.settings import REFERENCE, label
+from rtrl.comparison.settings import REFERENCE
 from rtrl.estimators import RTRL
 from rtrl.network import Network
 from rtrl.session import Session
@@ -45,7 +45,7 @@ def gradient_quality(settings, task, progress):
     xs, ys = task.batch(1, _START + STEPS)
     result = {}
     for estimator in settings.estimators:
-        progress.show(f"gradients: {label(estimator)} against exact RTRL")
+        progress.show(f"gradients: {estimator} against exact RTRL")
         network = small.network(task)
         for name, view in network.parameters().items():
             view[...] = weights[name]

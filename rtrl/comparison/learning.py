@@ -4,8 +4,6 @@ import time
 
 import numpy as np
 
-from rtrl.comparison.settings import label
-
 __all__ = ["Learned", "learn", "scored_from"]
 
 _PIECE = 0.25  # seconds between looks at the clock
@@ -57,8 +55,7 @@ def progress_of(progress, settings, estimator, left):
     def tell(done, rate):
         remaining = (settings.steps - done) / rate + left
         progress.show(
-            f"learning: {label(estimator)}, step {done:,} of {settings.steps:,}, {rate:,.0f} steps/s, "
-            f"about {remaining:.0f} s left"
+            f"learning: {estimator}, step {done:,} of {settings.steps:,}, {rate:,.0f} steps/s, about {remaining:.0f} s left"
         )
 
     return tell

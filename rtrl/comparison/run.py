@@ -6,7 +6,7 @@ import warnings
 
 from rtrl.comparison import gradients, learning, memory, timing
 from rtrl.comparison.progress import Progress
-from rtrl.comparison.settings import FILTER_SHARE, LONGEST_RATE, label
+from rtrl.comparison.settings import FILTER_SHARE, LONGEST_RATE
 from rtrl.estimators import RTRL
 from rtrl.info import show_config
 
@@ -47,13 +47,13 @@ def compare(settings, task, progress=None):
             raise MemoryError(next(iter(refused.values())))
         peaks = {}
         for estimator in times:
-            progress.show(f"memory: {label(estimator)} in a process of its own")
+            progress.show(f"memory: {estimator} in a process of its own")
             peaks[estimator] = memory.peak_memory(settings, task, estimator, times[estimator])
         quality = gradients.gradient_quality(settings, task, progress)
         learned = _learn_all(settings, task, times, progress)
     progress.clear()
     rows = [_row(settings, each, times, nbytes, peaks, quality, learned) for each in settings.estimators]
-    _add_ratios(rows, label(settings.reference))
+    _add_ratios(rows, str(settings.reference))
     for row, estimator in zip(rows, settings.estimators, strict=True):
         if estimator in refused and isinstance(estimator, RTRL):
             row["influence_bytes"] = settings.exact_influence_bytes(task)
@@ -83,7 +83,7 @@ def _learn_all(settings, task, times, progress):
 def _row(settings, estimator, times, nbytes, peaks, quality, learned):
     sizes, peak, result = nbytes.get(estimator), peaks.get(estimator), learned.get(estimator)
     return {
-        "estimator": label(estimator),
+        "estimator": str(estimator),
         "kind": estimator.kind,
         "us_per_step": times[estimator] * 1e6 if estimator in times else None,
         "time_ratio": None,
@@ -127,7 +127,7 @@ def _configuration(settings, task):
         "readout": repr(task.readout),
         "parameters": network.parameter_count,
         "estimators": [repr(each) for each in settings.estimators],
-        "reference": label(settings.reference),
+        "reference": str(settings.reference),
         "batch_size": settings.batch_size,
         "steps": settings.steps,
         "passes": settings.batch_size * settings.steps / len(task.stream),
@@ -151,11 +151,11 @@ def _configuration(settings, task):
 
 def _notes(settings, times, refused, learned):
     """Why numbers are missing, and what the guards of a session had to do."""
-    notes = [f"{label(each)} was neither timed nor trained: {reason}." for each, reason in refused.items()]
+    notes = [f"{each} was neither timed nor trained: {reason}." for each, reason in refused.items()]
     for each, seconds in times.items():
         if each not in learned:
             notes.append(
-                f"{label(each)} was timed but not trained: {settings.steps:,} steps would take about "
+                f"{each} was timed but not trained: {settings.steps:,} steps would take about "
                 f"{seconds * settings.steps:,.0f} s, more than --patience {settings.patience:g}."
             )
     for each, result in learned.items():
@@ -164,7 +164,7 @@ def _notes(settings, times, refused, learned):
         }
         if events:
             notes.append(
-                f"{label(each)}: guards of the session acted while it learned: "
+                f"{each}: guards of the session acted while it learned: "
                 + ", ".join(f"{name} {count:,}" for name, count in events.items())
                 + "."
             )

@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from rtrl._spec import Spec
 from rtrl.commands import options as shared
-from rtrl.comparison.settings import label
 from rtrl.comparison.specs import split
 
 __all__ = ["Settings", "add_options", "chosen", "preset", "setting"]
@@ -117,7 +116,7 @@ class Settings:
 
 
 def _plain(value):
-    return label(value) if isinstance(value, Spec) else value
+    return str(value) if isinstance(value, Spec) else value
 
 
 def _fields(settings):
