@@ -184,6 +184,21 @@ def test_command_on_a_text_writes_all_files(text_file, tmp_path, capsys):
     assert "bits/char" in (out / "compare.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    ("told", "cell"),
+    [
+        (["--cell", "RHN(6, depth=3)"], rtrl.RHN(6, depth=3)),
+        (["--cell", 'RNN(6, "relu")'], rtrl.RNN(6, "relu")),
+        (["--cell", "RHN(6)", "--hidden", "6"], rtrl.RHN(6)),
+        (["--cell", "rhn", "--hidden", "6", "--depth", "2"], rtrl.RHN(6, depth=2)),
+    ],
+)
+def test_cells_are_told_as_estimators_are(text_file, capsys, told, cell):
+    small = ["--batch", "2", "--steps", "60", "--estimators", "UORO", "--format", "json"]
+    assert main(["compare", "--text", str(text_file), *told, *small]) == 0
+    assert json.loads(capsys.readouterr().out)["configuration"]["cell"] == repr(cell)
+
+
 def test_command_on_a_series(tmp_path, capsys):
     path = tmp_path / "waves.csv"
     path.write_text("t;x\n" + "".join(f"{i};{np.sin(i / 5):.3f}\n".replace(".", ",") for i in range(300)))

@@ -38,7 +38,7 @@ def add_command(commands):
     )
     shared.add_cell(parser)
     parser.add_argument("--depth", type=whole(1, 64), default=1, metavar="N", help="stages of an rhn in one time step")
-    parser.add_argument("--hidden", type=whole(1, 2**20), default=_BASE.cell.hidden, metavar="N", help="hidden units")
+    shared.add_hidden(parser, _BASE.cell.hidden)
     parser.add_argument(
         "--batch",
         type=whole(1, 2**20),
@@ -93,12 +93,14 @@ def _run(options):
         options.parser.error("--column needs --series")
     if options.depth != 1 and options.cell != "rhn":
         options.parser.error("--depth is an option of --cell rhn only")
+    if "hidden" in getattr(options, "given", ()):
+        shared.check_hidden(options.parser, [options.cell], [options.hidden])
     out = shared.made_folder(options)
     task = Task.of_text(getattr(options, "text", None)) if series is None else Task.of_series(series, column)
     depth = {"depth": options.depth} if options.cell == "rhn" else {}
     settings = dataclasses.replace(
         _BASE,
-        cell=shared.CELLS[options.cell](options.hidden, **depth),
+        cell=shared.made_cell(options.cell, options.hidden, **depth),
         estimators=options.estimators,
         batch_size=getattr(options, "batch", _BASE.batch_size if series is None else 1),
         steps=options.steps,
