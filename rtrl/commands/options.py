@@ -6,6 +6,7 @@ Defaults, limits and the words that differ are the caller's.  An option without 
 
 import argparse
 import os
+import tempfile
 
 from rtrl import cells
 from rtrl import estimators as family
@@ -31,6 +32,7 @@ __all__ = [
     "made_folder",
     "number",
     "sizes",
+    "try_folder",
     "whole",
 ]
 
@@ -156,9 +158,35 @@ def add_out(parser, files):
     parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS, help=f"also write {files}")
 
 
-def made_folder(options):
-    """The folder of --out, made if need be: better to fail before the work than after it.  None without --out."""
-    out = getattr(options, "out", None)
-    if out is not None:
-        os.makedirs(out, exist_ok=True)
+def made_folder(options, files=()):
+    """The folder of --out, made if need be, and able to take these files; None without --out."""
+    if not hasattr(options, "out"):
+        return None
+    out = os.path.expanduser(options.out)
+    try_folder(out, files)
     return out
+
+
+def try_folder(folder, files=()):
+    """Make a folder if need be, and try whether files can be written: better to fail before the work than after it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where files will be written.
+    files : list of str
+        Their names; those that are there stay as they are.
+
+    Raises
+    ------
+    OSError
+        If that is not possible; the error names the file or the folder.
+    """
+    os.makedirs(folder, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(folder)) from None
+    for path in (os.path.join(folder, name) for name in files):
+        if os.path.lexists(path):
+            open(path, "r+b").close()
