@@ -1,9 +1,12 @@
 """The comparison: what is measured, against numbers that are known, and the command as a user runs it."""
 
 import dataclasses
+import io
 import json
 import os
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 import rtrl
 from rtrl import data
 from rtrl.cli import main
-from rtrl.comparison import Settings, Task, compare, gradients, learning, memory, report
+from rtrl.comparison import Settings, Task, compare, gradients, learning, measuring, memory, report
 from rtrl.comparison.progress import Progress
 from rtrl.comparison.settings import ESTIMATORS
 
@@ -56,7 +59,8 @@ def test_learning_in_pieces_is_one_run(task):
 
 def test_gradients_against_exact_rtrl(task):
     which = (rtrl.RTRL(), rtrl.TBPTT(3000), rtrl.TBPTT(1), rtrl.Immediate(), rtrl.KFRTRL(), rtrl.UORO())
-    quality = gradients.gradient_quality(dataclasses.replace(SMALL, estimators=which), task, Progress())
+    small = gradients.SmallNet(SMALL, task)
+    quality = {each: small.against_exact(each) for each in which}
     for exact in which[:2]:
         assert quality[exact]["cosine"] == pytest.approx(1, abs=1e-9)
         assert quality[exact]["relative_error"] < 1e-9
@@ -104,6 +108,70 @@ def test_results_repeat_apart_from_times(result, task):
         assert [each[name] for each in again["rows"]] == [each[name] for each in result["rows"]]
     other = compare(dataclasses.replace(SMALL, seed=5, estimators=(rtrl.UORO(),)), task)
     assert other["rows"][0]["score"] != row(result, "UORO")["score"]
+
+
+def test_results_do_not_depend_on_how_many_are_measured_at_once(result, task, monkeypatch):
+    for cpus in (1, 5):
+        monkeypatch.setattr(measuring, "available_threads", lambda cpus=cpus: cpus)
+        again = compare(SMALL, task)
+        for name in ("score", "cosine", "relative_error", "updates"):
+            assert [each[name] for each in again["rows"]] == [each[name] for each in result["rows"]]
+
+
+def test_the_cheapest_come_first(task, monkeypatch):
+    monkeypatch.setattr(measuring, "available_threads", lambda: 1)
+    times = {rtrl.RTRL(): 3e-4, rtrl.OK(4): 2e-4, rtrl.Immediate(): 1e-4}
+    settings = dataclasses.replace(SMALL, estimators=(*times, rtrl.UORO()))  # UORO has no session
+    found = dict(measuring.measure(settings, task, times, Progress()))
+    assert list(found) == [rtrl.Immediate(), rtrl.OK(4), rtrl.RTRL(), rtrl.UORO()]
+    assert [each.learned is None for each in found.values()] == [False, False, False, True]
+
+
+def test_rows_are_shown_when_they_are_finished(task):
+    shown, which = [], (rtrl.RTRL(), rtrl.UORO(), rtrl.Immediate())
+    settings = dataclasses.replace(SMALL, estimators=which)
+    result = compare(settings, task, show=lambda result, row: shown.append(dict(row)))
+    assert sorted(shown, key=lambda row: [str(each) for each in which].index(row["estimator"])) == result["rows"]
+    lines = [report.line(result, row) for row in shown]
+    table = report.render(result, "table").splitlines()
+    assert all(any(line.split() == each.split() for each in table) for line in lines)
+    assert len(set(map(len, lines))) == 1
+    assert report.in_short(result, row(result, "RTRL")).startswith("RTRL: ")
+    assert "us/step, gradient cosine 1.000, learned " in report.in_short(result, row(result, "RTRL"))
+
+
+def waiting(settings, task, estimator, seconds, tell):
+    """Learns until nobody waits for it any more."""
+    while True:
+        tell(1, 1.0)
+        time.sleep(0.01)
+
+
+def test_a_failure_of_one_ends_all(task, monkeypatch):
+    def failing(settings, task, estimator, seconds, tell):
+        if estimator == rtrl.UORO():
+            raise RuntimeError("no luck")
+        waiting(settings, task, estimator, seconds, tell)
+
+    monkeypatch.setattr(measuring, "available_threads", lambda: 2)
+    monkeypatch.setattr(learning, "learn", failing)
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="no luck"):
+        compare(dataclasses.replace(SMALL, estimators=(rtrl.UORO(), rtrl.KFRTRL())), task)
+    assert threading.active_count() == before
+
+
+def test_an_interruption_ends_all(task, monkeypatch):
+    def interrupting(self, message):
+        if "rows are done" in message:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(learning, "learn", waiting)
+    monkeypatch.setattr(Progress, "show", interrupting)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        compare(dataclasses.replace(SMALL, estimators=(rtrl.UORO(), rtrl.KFRTRL())), task, Progress())
+    assert threading.active_count() == before
 
 
 def test_filter_in_place_of_adam(task):
@@ -212,3 +280,26 @@ def test_command_on_a_series(tmp_path, capsys):
     assert "RHN(hidden=6, depth=2)" in shown
     assert "float64" in shown
     assert "50% of the cell's weights do not exist" in shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_rows_as_they_come_and_the_table_at_the_end(text_file, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert main(["compare", "--text", str(text_file), *QUICK]) == 0
+    rows, *table = sys.stdout.getvalue().split("\n\n")
+    first, second, rule, *lines = rows.splitlines()
+    assert (first.split()[0], second.split()[0], set(rule)) == ("estimator", "us/step", {"-"})
+    assert sorted(line.split()[0] for line in lines) == ["KFRTRL", "TBPTT(25)"]
+    assert [part.split()[0] for part in table] == ["data", "estimator", "kind"]
+    assert {" ".join(line.split()) for line in lines} <= {" ".join(line.split()) for line in table[1].splitlines()}
+
+
+def test_elsewhere_finished_rows_are_told_on_stderr(text_file, capsys):
+    assert main(["compare", "--text", str(text_file), *QUICK, "--format", "csv"]) == 0
+    shown = capsys.readouterr()
+    assert sorted(line.split(":")[0] for line in shown.err.splitlines()) == ["KFRTRL", "TBPTT(25)"]
+    assert len(shown.out.splitlines()) == 3

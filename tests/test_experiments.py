@@ -278,6 +278,14 @@ def test_resumed_lines_are_all_shown(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1:4] == first
 
 
+@pytest.mark.parametrize(("sizes", "words"), [("4,6,8", "3 of 3 runs are done"), ("4,4096,6", "2 of 3 runs are done")])
+def test_the_last_word_on_many_runs_is_how_many_are_done(capsys, monkeypatch, sizes, words):
+    monkeypatch.setattr("rtrl.commands.experiment.Cores", lambda jobs: Mapping())
+    told = ["--estimators", "RTRL", "--sweep", f"hidden={sizes}", "--steps", "20", "--window", "10", "--jobs", "2"]
+    main([*QUICK[:2], *QUICK[4:], *told])
+    assert [line for line in capsys.readouterr().err.splitlines() if "error" not in line] == [words]
+
+
 def test_progress_has_a_rate_and_the_time_left(capsys, monkeypatch):
     monkeypatch.setattr(progress, "_NEW_LINE", 0)
     assert main([*QUICK, "--estimators", "UORO, OK(2)", "--steps", "2000"]) == 0

@@ -133,15 +133,18 @@ def _in_turn(runs, results, folder, options, progress):
 def _at_once(runs, results, folder, options, progress, executor):
     """Runs at the same time, the rows of each written when it is done; those that could not start, as `Refused`."""
     progress.show(f"{len(runs)} runs")
+    done, refused = 0, []
     try:
-        for i, each in enumerate(perform_all(runs, folder, executor, options.resume, options.checkpoint)):
+        for each in perform_all(runs, folder, executor, options.resume, options.checkpoint):
             results.append(each)
-            progress.show(f"{i + 1} of {len(runs)} runs are done")
+            done += 1
+            progress.show(f"{done} of {len(runs)} runs are done")
             if options.format == "json":
                 _write(report.render([each], "json", None))
     except Refused as error:
-        return [error]
-    return []
+        refused = [error]
+    progress.say(f"{done} of {len(runs)} runs are done")
+    return refused
 
 
 def _write(text):

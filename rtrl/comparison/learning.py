@@ -47,15 +47,3 @@ def learn(settings, task, estimator, seconds, tell):
     elapsed = time.perf_counter() - began
     losses = np.concatenate(losses)
     return Learned(task.score(losses[scored_from(settings.steps) :]), elapsed, session.health())
-
-
-def progress_of(progress, settings, estimator, left):
-    """A `tell` for `learn`; `left`: seconds that the estimators after this one will take."""
-
-    def tell(done, rate):
-        remaining = (settings.steps - done) / rate + left
-        progress.show(
-            f"learning: {estimator}, step {done:,} of {settings.steps:,}, {rate:,.0f} steps/s, about {remaining:.0f} s left"
-        )
-
-    return tell

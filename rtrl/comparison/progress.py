@@ -32,6 +32,13 @@ class Progress:
         self._stream.write(f"\r\x1b[2K{message}" if self._terminal else f"{message}\n")
         self._stream.flush()
 
+    def say(self, message):
+        """A line that stays, however recent the last one is."""
+        if self._stream is not None:
+            self.clear()
+            self._stream.write(f"{message}\n")
+            self._stream.flush()
+
     def clear(self):
         """Leave a terminal's line empty."""
         if self._terminal:

@@ -6,7 +6,7 @@ import time
 __all__ = ["Timing", "step_times"]
 
 _ROUNDS = 9
-_TURN = 0.04  # seconds of an estimator's turn; at least one update
+_TURN = 0.025  # seconds of an estimator's turn; at least one update
 _LONGEST = 4.0  # seconds of all turns of one estimator, beyond which it gets fewer
 _WINDOW = 2000  # steps of the stream that are gone through
 
