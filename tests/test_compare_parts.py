@@ -193,6 +193,22 @@ def test_progress_redraws_on_a_terminal_and_leaves_it_clean():
     assert stream.getvalue() == "\r\x1b[2Kstep 0\r\x1b[2K"
 
 
+def test_a_message_that_does_not_fit_leaves_no_line_behind(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10")
+    stream = Terminal()
+    Progress(stream).show("a message of many letters")
+    assert stream.getvalue() == "\r\x1b[2Ka message"
+
+
+def test_a_line_that_is_said_stays():
+    for stream, expected in ((Terminal(), "\r\x1b[2Kone\r\x1b[2Ktwo\n"), (io.StringIO(), "two\n")):
+        progress = Progress(stream)
+        progress.show("one")
+        progress.say("two")
+        assert stream.getvalue() == expected
+    Progress().say("nowhere")
+
+
 def test_progress_elsewhere_is_whole_lines_now_and_then(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("rtrl.comparison.progress.time.perf_counter", lambda: clock[0])

@@ -31,7 +31,7 @@ def learn(settings, task, estimator, seconds, tell):
     seconds : float
         Expected time of a step.
     tell : callable
-        Called as tell(steps done, steps per second) now and then.
+        Called as tell(steps done) now and then; what it raises ends the work.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def learn(settings, task, estimator, seconds, tell):
     for first in range(0, settings.steps, piece):
         steps = min(piece, settings.steps - first)
         losses.append(session.run(*task.batch(settings.batch_size, steps, first), settings.resets(steps, first)))
-        tell(first + steps, (first + steps) / (time.perf_counter() - began))
+        tell(first + steps)
     elapsed = time.perf_counter() - began
     losses = np.concatenate(losses)
     return Learned(task.score(losses[scored_from(settings.steps) :]), elapsed, session.health())

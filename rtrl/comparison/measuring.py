@@ -64,13 +64,13 @@ def measure(settings, task, times, progress):
     small = SmallNet(settings, task)
     left = deque(sorted(settings.estimators, key=lambda each: times.get(each, float("inf"))))
     workers = max(1, min(len(left), available_threads() // settings.threads))
-    work = _Work(settings, task, times, small, left)
+    work = _Work(settings, task, times, small, left, workers)
     threads = [threading.Thread(target=work.go, args=(i > 0,), daemon=True) for i in range(workers)]
     for each in threads:
         each.start()
     try:
         for i in range(len(settings.estimators)):
-            yield work.next(lambda i=i: progress.show(f"{i} of {len(settings.estimators)} rows are done; {work.doing()}"))
+            yield work.next(lambda i=i: progress.show(f"learning, {i} of {len(settings.estimators)} rows done; {work.doing()}"))
     finally:
         work.stopped.set()
         for each in threads:
@@ -80,10 +80,11 @@ def measure(settings, task, times, progress):
 class _Work:
     """What threads share."""
 
-    def __init__(self, settings, task, times, small, left):
+    def __init__(self, settings, task, times, small, left, workers):
         self.stopped = threading.Event()
-        self._settings, self._task, self._times, self._small, self._left = settings, task, times, small, left
-        self._done, self._at = queue.SimpleQueue(), {}
+        self._settings, self._task, self._times, self._small = settings, task, times, small
+        self._left, self._workers = left, workers
+        self._done, self._at = queue.SimpleQueue(), {}  # what is found, and the share that is done of what is under way
 
     def go(self, from_the_end):
         """Measure what is left, from one of its ends."""
@@ -93,7 +94,7 @@ class _Work:
                     estimator = self._left.pop() if from_the_end else self._left.popleft()
                 except IndexError:
                     return
-                self._at[estimator] = "memory and gradient"
+                self._at[estimator] = 0.0
                 found = self._found(estimator)
                 del self._at[estimator]
                 self._done.put((estimator, found))
@@ -116,22 +117,28 @@ class _Work:
 
     def doing(self):
         """What is going on, in words."""
-        return ", ".join(f"{estimator}: {words}" for estimator, words in self._at.copy().items())
+        at = self._at.copy()
+        seconds = sum(map(self._seconds, self._left.copy())) + sum((1 - at[each]) * self._seconds(each) for each in at)
+        words = ", ".join(f"{each} {share:.0%}" for each, share in at.items())
+        return f"about {seconds / self._workers:.0f} s left; {words}"
+
+    def _seconds(self, estimator):
+        """What learning will take; 0 where there is none."""
+        seconds = self._times.get(estimator, 0) * self._settings.steps
+        return seconds if seconds <= self._settings.patience else 0
 
     def _found(self, estimator):
         found, seconds = Found(self._small.against_exact(estimator)), self._times.get(estimator)
         if seconds is not None:
             found.peak = memory.peak_memory(self._settings, self._task, estimator, seconds)
-            if seconds * self._settings.steps <= self._settings.patience:
+            if self._seconds(estimator):
                 found.learned = learning.learn(self._settings, self._task, estimator, seconds, self._telling(estimator))
         return found
 
     def _telling(self, estimator):
-        steps = self._settings.steps
-
-        def tell(done, rate):
+        def tell(done):
             if self.stopped.is_set():
                 raise _Stopped
-            self._at[estimator] = f"step {done:,} of {steps:,}, about {(steps - done) / rate:.0f} s left"
+            self._at[estimator] = done / self._settings.steps
 
         return tell

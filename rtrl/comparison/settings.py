@@ -85,7 +85,7 @@ class Settings:
     cell: Cell = RHN(64)
     estimators: tuple = ESTIMATORS
     batch_size: int = 16
-    steps: int = 24000
+    steps: int = 12_000
     threads: int = 1
     seed: int = 0
     dtype: str = "float32"
