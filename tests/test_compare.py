@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -85,6 +86,18 @@ def test_memory_process_that_fails_is_reported(task, monkeypatch):
     monkeypatch.setenv("RTRL_CPU_LEVEL", "abacus")
     with pytest.raises(RuntimeError, match="status 1: ImportError: RTRL_CPU_LEVEL is 'abacus'"):
         memory.peak_memory(SMALL, task, rtrl.UORO(), 1e-4)
+
+
+def test_memory_process_ends_with_whoever_waits_for_it(task, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    started, popen = [], subprocess.Popen
+    monkeypatch.setattr(memory.subprocess, "Popen", lambda *told, **how: started.append(popen(*told, **how)) or started[0])
+    monkeypatch.setattr(memory, "_LOOK", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        memory.peak_memory(SMALL, task, rtrl.UORO(), 1e-9, interrupt)
+    assert started[0].returncode not in (None, 0)
 
 
 def test_rows_are_complete_and_consistent(result):

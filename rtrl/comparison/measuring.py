@@ -5,6 +5,7 @@ learning takes.  The first worker begins with the cheapest estimators, so that r
 expensive, so that nobody waits for one of these at the end.
 """
 
+import functools
 import queue
 import threading
 from collections import deque
@@ -130,15 +131,14 @@ class _Work:
     def _found(self, estimator):
         found, seconds = Found(self._small.against_exact(estimator)), self._times.get(estimator)
         if seconds is not None:
-            found.peak = memory.peak_memory(self._settings, self._task, estimator, seconds)
+            tell = functools.partial(self._tell, estimator)
+            found.peak = memory.peak_memory(self._settings, self._task, estimator, seconds, tell)
             if self._seconds(estimator):
-                found.learned = learning.learn(self._settings, self._task, estimator, seconds, self._telling(estimator))
+                found.learned = learning.learn(self._settings, self._task, estimator, seconds, tell)
         return found
 
-    def _telling(self, estimator):
-        def tell(done):
-            if self.stopped.is_set():
-                raise _Stopped
-            self._at[estimator] = done / self._settings.steps
-
-        return tell
+    def _tell(self, estimator, done=0):
+        """What work on an estimator calls now and then."""
+        if self.stopped.is_set():
+            raise _Stopped
+        self._at[estimator] = done / self._settings.steps
