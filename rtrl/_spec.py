@@ -31,7 +31,7 @@ _MISSING = dataclasses.MISSING
 
 
 class Spec:
-    """Base of all specs: options are checked when one is made, and `repr` is code."""
+    """Base of all specs: options are checked when one is made; `repr` is code, and `str` the same in short."""
 
     _family = ""
 
@@ -40,6 +40,18 @@ class Spec:
             check = field.metadata.get("check")
             if check is not None:
                 object.__setattr__(self, field.name, check(field.name, getattr(self, field.name)))
+
+    def __str__(self):
+        """Code without the options that have their defaults; the others are named only where they must be."""
+        shown, named = [], False
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                named = True
+            else:
+                bare = not (named or field.kw_only) and (field.default is _MISSING or isinstance(value, str))
+                shown.append(repr(value) if bare else f"{field.name}={value!r}")
+        return type(self).__name__ + (f"({', '.join(shown)})" if shown else "")
 
     def options(self):
         """The options as a dict."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from rtrl import data
+from rtrl.cells import Cell
 from rtrl.commands import options as shared
 from rtrl.estimators import Estimator
 from rtrl.experiments.forecast import scaling
@@ -85,12 +86,13 @@ class Settings(Recipe):
     )
     forgetting: float = setting(0.999, shared.number(above=True), "forgetting factor of RLS, at most 1", metavar="X")
     ridge: float = setting(1.0, shared.number(above=True), "RLS begins as if it had seen so much of every input", metavar="X")
-    cell: str = preset(Recipe, "cell", "gru")
+    cell: str | Cell = preset(Recipe, "cell", "gru")
     hidden: int = preset(Recipe, "hidden", 32)
     steps: int = setting(10_000, shared.whole(1, 10**9), "samples at most; a file may end before", metavar="N", extends=True)
     window: int = preset(Recipe, "window", 50)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.forgetting > 1:
             raise ValueError(f"forgetting must be at most 1; got {self.forgetting}")
         if self.series is None and (self.column or self.inputs):
