@@ -138,7 +138,8 @@ def _details(where, models, tried):
 
 
 def _spread(values):
-    return curves.spread([value if np.isfinite(value) else None for value in values])
+    known = [value for value in values if not np.isnan(value)]
+    return curves.spread([value if np.isfinite(value) else None for value in known]) if known else "-"
 
 
 def _tried(candidates):
