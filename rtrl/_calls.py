@@ -90,8 +90,10 @@ class Calls(View):
             flat[:] = 0
             for name, value in checked.items():
                 self._gradients[name][...] = value
-            self._engine.apply(rate)
-            flat[:] = credited
+            try:
+                self._engine.apply(rate)
+            finally:
+                flat[:] = credited
         self._warn()
 
     def reset(self, lanes: ArrayLike | None = None) -> None:

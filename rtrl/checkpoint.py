@@ -16,7 +16,7 @@ def save(session, path):
         "seed": session.seed,
         "update_every": session.update_every,
         "influence_cap": session.influence_cap,
-        "shadows": [_files.pack(shadow.estimator) for shadow in session.shadows],
+        "shadows": [_files.pack(shadow.estimator) for shadow in session.shadows if shadow.is_compiled],
         "dense": any(name.startswith("dense.") for name in session._arrays),
     }
     arrays = {f"weights/{name}": view for name, view in session.network.arrays().items()}

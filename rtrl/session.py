@@ -1,11 +1,12 @@
 """A session: a network that learns online from a batch of endless streams."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+import rtrl_core
 from rtrl import checkpoint
 from rtrl._calls import Calls
 from rtrl._spec import integer, positive
@@ -36,7 +37,7 @@ class Session(Calls):
         Threads; None uses the available CPUs where that pays.  Results do not depend on it.
     update_every : int or None
         Steps between updates; None: 1, or the horizon for block TBPTT.
-    shadow : Estimator, sequence of Estimators, or None
+    shadow : Estimator, callable, sequence of these, or None
         Passive estimators to attach from the start, see `shadow`.
     influence_cap : float
         Largest norm of a stage's influence; beyond it the influence is scaled down and counted (see `health`).
@@ -64,7 +65,7 @@ class Session(Calls):
         seed: int = 0,
         threads: int | None = None,
         update_every: int | None = None,
-        shadow: Estimator | Sequence[Estimator] | None = None,
+        shadow: Estimator | Callable[[], object] | Sequence[Estimator | Callable[[], object]] | None = None,
         influence_cap: float = 1e8,
     ):
         if not isinstance(network, Network):
@@ -86,8 +87,11 @@ class Session(Calls):
         self.influence_cap = positive("influence_cap", influence_cap)
         shadows = shadow if isinstance(shadow, Sequence) else () if shadow is None else (shadow,)
         for each in shadows:
-            if not isinstance(each, Estimator):
-                raise TypeError(f"shadow must be an estimator such as rtrl.RTRL(), or a sequence of them; got {each!r}")
+            if not (isinstance(each, Estimator) or callable(each)):
+                raise TypeError(
+                    "shadow must be an estimator such as rtrl.RTRL(), or makes one such as rtrl.reference.RTRL, or a sequence of "
+                    f"them; got {each!r}"
+                )
         self._start(threads)
         for each in shadows:
             self.shadow(each)
@@ -133,22 +137,45 @@ class Session(Calls):
         """
         return self._learn(("xs", "ys"), xs, ys, resets, single=False)
 
-    def shadow(self, estimator: Estimator) -> Shadow:
+    def shadow(self, estimator: Estimator | Callable[[], object]) -> Shadow:
         """Attach a passive estimator that watches the same stream from now on.
+
+        Parameters
+        ----------
+        estimator : rtrl.estimators.Estimator or callable
+            A spec such as ``rtrl.RTRL()``; or a class of `rtrl.reference`, or of one's own after `rtrl.reference.Estimator`, or a
+            function that makes such an object, called once for each lane: ``lambda: rtrl.reference.TBPTT(10)``.  These are
+            Python, at the speed of NumPy.
 
         Returns
         -------
         Shadow
             Its gradients, and their cosine with and relative error against the session's.
+
+        Notes
+        -----
+        What a shadow in Python raises comes out of the call of the session when the time step is complete, and ends a `run`.  The
+        next call goes on without the shadow.  Files leave such shadows out; attach them again after `load`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not an estimator, or does not fit the network; nothing is attached then.
         """
-        if not isinstance(estimator, Estimator):
-            raise TypeError(f"estimator must be an estimator such as rtrl.RTRL(); got {estimator!r}")
-        estimator.check(self.network)
+        if isinstance(estimator, Estimator):
+            estimator.check(self.network)
+            lanes, compiled = None, estimator.suited(self.network, self.batch_size)._compiled(self.network.dtype.name)
+        else:
+            from rtrl._foreign import Lanes  # the reference is not needed otherwise
+
+            lanes = Lanes(estimator, self)
+            compiled = rtrl_core.core(self.network.dtype.name).Foreign(lanes)
         with self._alone():
-            compiled = estimator.suited(self.network, self.batch_size)._compiled(self.network.dtype.name)
             self._engine.shadow(compiled, self.influence_cap)
             self._arrays = self._blocks()
-            shadow = Shadow(estimator, self.network, self._arrays[f"shadow{len(self._shadows)}.kept"])
+            arena = self._engine.arenas()[-1]
+            (kept,) = (block for block in arena.blocks if block[0].endswith(".kept"))
+            shadow = Shadow(estimator, self.network, np.frombuffer(arena, kept[2], int(kept[4]), int(kept[3])), lanes)
             self._shadows.append(shadow)
         return shadow
 

@@ -7,7 +7,7 @@ PARAMETER_CHUNK = CHUNK              # the flat array of parameters is a whole n
 def registry(kind):
     """Classes of floor 4 by name; kind is "cells", "estimators", "readouts" or "optimizers"."""
     base = {"cells": Cell, "estimators": Estimator, "readouts": Readout, "optimizers": Optimizer}[kind]
-    return {each.__name__: each for each in base.__subclasses__()}
+    return {each.__name__: each for each in base.__subclasses__() if each.options is not None}
 
 
 def random_signs(seed, step, lane, stage, Py_ssize_t count, int8_t[::1] out):
@@ -176,6 +176,7 @@ cdef class Engine(Usual):
         for b in range(self.net.lanes):
             if lanes[b]:
                 self.clear(b)
+        self.raise_failure()
 
     def influence_row(self, long lane, long i):
         """Row i (component-major) of the influence of one lane, through the gradient that it gives; the

@@ -34,8 +34,8 @@ cdef struct Job:
 
 
 cdef void observe_all(Estimator estimator, Team team, bint fresh) noexcept nogil:
-    """Let the whole chain of estimators observe the current record, those that are (not) fresh."""
-    if estimator.fresh == fresh:
+    """Let the whole chain of estimators observe the current record, those that are (not) fresh or late."""
+    if (estimator.fresh or estimator.late) == fresh:
         estimator.observe(team)
     if estimator.next is not None:
         observe_all(estimator.next, team, fresh)
