@@ -6,7 +6,7 @@
 #
 # What it raises waits until the engine's work is done (see `failure` of the context); the estimator is dropped then.
 
-from numpy import asarray, empty
+from numpy import empty
 
 
 cdef object doubles(const real *x, tuple shape):
