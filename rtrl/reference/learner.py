@@ -142,7 +142,10 @@ class Learner:
         return loss
 
     def reset(self, lanes=None):
-        """Return state and influence of some lanes (boolean mask [B]; None: all) to 0; their credit is kept."""
+        """Return state and influence of some lanes (boolean mask [B]; None: all) to 0; their credit is kept.
+
+        The present step of these lanes is gone: `feedback` credits nothing there before the next.
+        """
         self.observe()
         lanes = np.ones(self.batch_size, dtype=bool) if lanes is None else np.asarray(lanes)
         for b in np.flatnonzero(lanes):
@@ -200,8 +203,12 @@ class Learner:
                 self.optimizer.absorb([*gradients, np.outer(error, extended)], 1 / self.batch_size)
 
     def feedback(self, delta_h):
-        """Credit the present step with a loss whose derivative by the hidden units is delta_h [B, n]."""
-        for estimator, records, delta_h_b in zip(self.estimators, self.records, delta_h):
+        """Credit the present step with a loss whose derivative by the hidden units is delta_h [B, n].
+
+        The present step is the last one until another begins, also when it is over: then estimators have observed it, and
+        credit meets the influence alone. A lane that was reset since has no influence, and takes no credit.
+        """
+        for estimator, records, delta_h_b in zip(self.estimators, self.unobserved or [None] * self.batch_size, delta_h):
             delta = np.zeros((self.cell.k, self.cell.n))
             delta[0] = delta_h_b
             estimator.feedback(records, delta.ravel())
