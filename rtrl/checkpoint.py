@@ -43,7 +43,7 @@ def load(cls, path, optimizer, threads):
             influence_cap=description["influence_cap"],
         )
         if description["dense"]:
-            session._need_dense()
+            session._engine.need_dense()
         if set(blocks) != set(session._arrays):
             raise ValueError("its contents are not those of this session")
         for name, block in session._arrays.items():

@@ -31,7 +31,7 @@ class Session(Calls):
     batch_size : int
         Lanes, B.
     seed : int
-        Seed of the random signs; every sign is a function of (seed, step, lane, stage, index).
+        Seed of the random signs; every sign is a function of (seed, step, number of the lane, stage, index).
     threads : int or None
         Threads; None uses the available CPUs where that pays.  Results do not depend on it.
     update_every : int or None
@@ -43,8 +43,13 @@ class Session(Calls):
 
     Notes
     -----
-    Attributes are fixed; make another session to change one.  A session, and sessions that share a network, serve one thread
-    at a time: a call during another thread's raises RuntimeError.
+    Attributes are fixed; make another session to change one.  `hidden` can be set.
+
+    A session, and sessions that share a network, serve one thread at a time: a call during another thread's raises
+    RuntimeError.  An exception of a signal handler (Ctrl-C) finds every call done or not begun; `run` ends after a whole step,
+    about a tenth of a second later, and the losses of its steps are lost.  The handler itself may look at the session (`save`
+    it, for instance), but not change it, as may a learning rate that is a callable.  A forked child goes on with its copy,
+    unless it was forked in the middle of another thread's step: then every call says so.
 
     Raises
     ------
@@ -144,18 +149,14 @@ class Session(Calls):
         if not isinstance(estimator, Estimator):
             raise TypeError(f"estimator must be an estimator such as rtrl.RTRL(); got {estimator!r}")
         estimator.check(self.network)
-        with self._alone():
-            compiled = estimator.suited(self.network, self.batch_size)._compiled(self.network.dtype.name)
-            self._engine.shadow(compiled, self.influence_cap)
-            self._arrays = self._blocks()
-            shadow = Shadow(estimator, self.network, self._arrays[f"shadow{len(self._shadows)}.kept"])
-            self._shadows.append(shadow)
+        compiled = estimator.suited(self.network, self.batch_size)._compiled(self.network.dtype.name)
+        shadow = Shadow(estimator, self.network)
+        self._engine.shadow(compiled, self.influence_cap, shadow, self._shadows)
         return shadow
 
     def save(self, path: str | PathLike) -> None:
         """Write everything to a file; an existing file is replaced only by a complete one."""
-        with self._alone():
-            checkpoint.save(self, path)
+        self.network._lock.looking(checkpoint.save, self, path)
 
     @classmethod
     def load(cls, path: str | PathLike, *, optimizer: Optimizer | None = None, threads: int | None = None) -> "Session":

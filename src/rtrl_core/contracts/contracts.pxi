@@ -41,9 +41,11 @@ cdef class Context:
 cdef class Cell:
     """A chain of stages, each pointwise in its units: s' = phi(z, s).
 
-    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults.
+    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults, `components` the k parts of
+    the state.
     """
     options = {}
+    components = ("h",)
     cdef readonly int n, k, r, depth
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:

@@ -126,8 +126,8 @@ cdef class Assembly(Clock):
         estimator.counts = arena.integers("counts", "state", 2 * <double>self.net.lanes)
         estimator.layout(arena)
 
-    def shadow(self, Estimator estimator, double cap):
-        """Let another estimator watch the stream from now on; returns where its gradient is kept."""
+    cdef Arena attach(self, Estimator estimator, double cap):
+        """Let another estimator watch the stream from now on; returns its memory."""
         cdef Arena arena = Arena()
         cdef Estimator last = self.estimator
         for _ in range(2):
@@ -142,6 +142,7 @@ cdef class Assembly(Clock):
             last = last.next
         last.next = estimator
         self.shadows.append((estimator, arena))
+        return arena
 
     def need_dense(self):
         """Room for dense inputs, allocated when the first of them arrives; returns whether that was now."""
