@@ -30,6 +30,7 @@ class Driver(Sealed):
     optimizer: Optimizer | None
     batch_size: int
     seed: int
+    first_lane: int
     update_every: int
     influence_cap: float
     _shadows: list[Shadow]
@@ -55,6 +56,7 @@ class Driver(Sealed):
             readout_at=readout_at,
             lanes=self.batch_size,
             seed=self.seed,
+            first_lane=self.first_lane,
             threads=-available_threads() if threads is None else min(threads, 4 * (os.cpu_count() or 1)),
             update_every=self.update_every,
             cap=self.influence_cap,

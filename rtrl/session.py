@@ -40,6 +40,9 @@ class Session(Calls):
         Passive estimators to attach from the start, see `shadow`.
     influence_cap : float
         Largest norm of a stage's influence; beyond it the influence is scaled down and counted (see `health`).
+    first_lane : int
+        Number of the first lane.  Sessions that share a seed and a stream, each with some of its lanes, draw the signs of one
+        session with all of them if each says which lane is its first.
 
     Notes
     -----
@@ -71,6 +74,7 @@ class Session(Calls):
         update_every: int | None = None,
         shadow: Estimator | Sequence[Estimator] | None = None,
         influence_cap: float = 1e8,
+        first_lane: int = 0,
     ):
         if not isinstance(network, Network):
             raise TypeError(f"network must be an rtrl.Network; got {network!r}")
@@ -84,6 +88,7 @@ class Session(Calls):
         self.network, self.estimator, self.optimizer = network, estimator, optimizer
         self.batch_size = integer("batch_size", batch_size)
         self.seed = integer("seed", seed, least=0, most=2**64 - 1)
+        self.first_lane = integer("first_lane", first_lane, least=0)
         threads = None if threads is None else integer("threads", threads, most=1024)
         if update_every is None:
             update_every = estimator.horizon if isinstance(estimator, TBPTT) and not estimator.sliding else 1
@@ -183,5 +188,6 @@ class Session(Calls):
     def __repr__(self):
         return (
             f"Session({self.network!r}, {self.estimator!r}, {self.optimizer!r}, batch_size={self.batch_size}, "
-            f"seed={self.seed}, update_every={self.update_every})"
+            f"seed={self.seed}, update_every={self.update_every}"
+            + (f", first_lane={self.first_lane})" if self.first_lane else ")")
         )

@@ -43,6 +43,8 @@ class Learner:
         Which weights of the stages exist, beside what the cell says. None: all.
     update_every : int, optional
         Steps per update. None: the horizon for block TBPTT, otherwise 1.
+    first_lane : int
+        Number of the first lane, for the signs.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Learner:
         seed=0,
         update_every=None,
         masks=None,
+        first_lane=0,
     ):
         self.cell = cell
         self.weights = [np.array(W, dtype=float) for W in weights]
@@ -94,6 +97,7 @@ class Learner:
 
         self.batch_size = batch_size
         self.seed = seed
+        self.first_lane = first_lane
         self.steps = 0
         self.states = np.stack([cell.initial_state() for _ in range(batch_size)])
         self.unobserved = None
@@ -171,7 +175,7 @@ class Learner:
         for lane, records in enumerate(self.unobserved or []):
 
             def signs(stage, count, lane=lane):
-                return random_signs(self.seed, self.steps - 1, lane, stage, count)
+                return random_signs(self.seed, self.steps - 1, self.first_lane + lane, stage, count)
 
             self.estimators[lane].observe(records, signs)
         self.unobserved = None
