@@ -132,7 +132,7 @@ def made_spec(base, name):
     AttributeError
         If nothing of this name is compiled in.
     """
-    core = rtrl_core.core("float64")
+    core = rtrl_core.any_core()
     compiled = core.registry(base._family).get(name)
     if compiled is None:
         raise AttributeError(f"there is no {base.__name__.lower()} named {name!r}")

@@ -37,7 +37,7 @@ def random_signs(seed: int, step: int, lane: int, stage: int, count: int) -> np.
         for name, value in (("seed", seed), ("step", step), ("lane", lane), ("stage", stage))
     ]
     signs = np.empty(integer("count", count, least=0), np.int8)
-    rtrl_core.core("float64").random_signs(*coordinates, signs.size, signs)
+    rtrl_core.any_core().random_signs(*coordinates, signs.size, signs)
     return signs
 
 
@@ -57,8 +57,8 @@ def show_config(mode: str = "stdout") -> dict | None:
         "numpy": np.__version__,
         "cpu level": rtrl_core.cpu_level(),
         "levels built": rtrl_core.built_levels(),
-        "float widths": ["float32", "float64"],
-        "openmp": rtrl_core.core("float64").OPENMP,
+        "float widths": rtrl_core.widths(),
+        "openmp": rtrl_core.any_core().OPENMP,
         "threads": available_threads(),
     }
     if mode == "dicts":

@@ -32,7 +32,7 @@ class Session(Calls):
     batch_size : int
         Lanes, B.
     seed : int
-        Seed of the random signs; every sign is a function of (seed, step, lane, stage, index).
+        Seed of the random signs; every sign is a function of (seed, step, number of the lane, stage, index).
     threads : int or None
         Threads; None uses the available CPUs where that pays.  Results do not depend on it.
     update_every : int or None
@@ -41,11 +41,19 @@ class Session(Calls):
         Passive estimators to attach from the start, see `shadow`.
     influence_cap : float
         Largest norm of a stage's influence; beyond it the influence is scaled down and counted (see `health`).
+    first_lane : int
+        Number of the first lane.  Sessions that share a seed and a stream, each with some of its lanes, draw the signs of one
+        session with all of them if each says which lane is its first.
 
     Notes
     -----
-    Attributes are fixed; make another session to change one.  A session, and sessions that share a network, serve one thread
-    at a time: a call during another thread's raises RuntimeError.
+    Attributes are fixed; make another session to change one.  `hidden` can be set.
+
+    A session, and sessions that share a network, serve one thread at a time: a call during another thread's raises
+    RuntimeError.  An exception of a signal handler (Ctrl-C) finds every call done or not begun; `run` ends after a whole step,
+    about a tenth of a second later, and the losses of its steps are lost.  The handler itself may look at the session (`save`
+    it, for instance), but not change it, as may a learning rate that is a callable.  A forked child goes on with its copy,
+    unless it was forked in the middle of another thread's step: then every call says so.
 
     Raises
     ------
@@ -67,6 +75,7 @@ class Session(Calls):
         update_every: int | None = None,
         shadow: Estimator | Callable[[], object] | Sequence[Estimator | Callable[[], object]] | None = None,
         influence_cap: float = 1e8,
+        first_lane: int = 0,
     ):
         if not isinstance(network, Network):
             raise TypeError(f"network must be an rtrl.Network; got {network!r}")
@@ -80,6 +89,7 @@ class Session(Calls):
         self.network, self.estimator, self.optimizer = network, estimator, optimizer
         self.batch_size = integer("batch_size", batch_size)
         self.seed = integer("seed", seed, least=0, most=2**64 - 1)
+        self.first_lane = integer("first_lane", first_lane, least=0)
         threads = None if threads is None else integer("threads", threads, most=1024)
         if update_every is None:
             update_every = estimator.horizon if isinstance(estimator, TBPTT) and not estimator.sliding else 1
@@ -154,8 +164,9 @@ class Session(Calls):
 
         Notes
         -----
-        What a shadow in Python raises comes out of the call of the session when the time step is complete, and ends a `run`.  The
-        next call goes on without the shadow.  Files leave such shadows out; attach them again after `load`.
+        What a shadow in Python raises (Ctrl-C inside it as well) comes out of the call of the session when the time step is
+        complete, and ends a `run`.  The next call goes on without the shadow.  Files leave such shadows out; attach them again
+        after `load`.
 
         Raises
         ------
@@ -170,19 +181,13 @@ class Session(Calls):
 
             lanes = Lanes(estimator, self)
             compiled = rtrl_core.core(self.network.dtype.name).Foreign(lanes)
-        with self._alone():
-            self._engine.shadow(compiled, self.influence_cap)
-            self._arrays = self._blocks()
-            arena = self._engine.arenas()[-1]
-            (kept,) = (block for block in arena.blocks if block[0].endswith(".kept"))
-            shadow = Shadow(estimator, self.network, np.frombuffer(arena, kept[2], int(kept[4]), int(kept[3])), lanes)
-            self._shadows.append(shadow)
+        shadow = Shadow(estimator, self.network, lanes)
+        self._engine.shadow(compiled, self.influence_cap, shadow, self._shadows)
         return shadow
 
     def save(self, path: str | PathLike) -> None:
         """Write everything to a file; an existing file is replaced only by a complete one."""
-        with self._alone():
-            checkpoint.save(self, path)
+        self.network._lock.looking(checkpoint.save, self, path)
 
     @classmethod
     def load(cls, path: str | PathLike, *, optimizer: Optimizer | None = None, threads: int | None = None) -> "Session":
@@ -209,5 +214,6 @@ class Session(Calls):
     def __repr__(self):
         return (
             f"Session({self.network!r}, {self.estimator!r}, {self.optimizer!r}, batch_size={self.batch_size}, "
-            f"seed={self.seed}, update_every={self.update_every})"
+            f"seed={self.seed}, update_every={self.update_every}"
+            + (f", first_lane={self.first_lane})" if self.first_lane else ")")
         )

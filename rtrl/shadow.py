@@ -22,12 +22,12 @@ class Shadow:
         |session's gradient - this one| / |this one|, likewise.
     """
 
-    def __init__(self, estimator, network, kept, lanes=None):
+    def __init__(self, estimator, network, lanes=None):
         self.estimator = estimator
         self.cosines = np.empty(0)
         self.relative_errors = np.empty(0)
         self._network = network
-        self._kept = kept
+        self._kept = None  # set by the engine: memory where its gradient at the last update is kept
         self._lanes = lanes  # the estimators of a shadow in Python
 
     def gradient(self) -> dict[str, np.ndarray]:

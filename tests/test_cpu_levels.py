@@ -32,7 +32,7 @@ def listing(module):
     return subprocess.run([OBJDUMP, "-d", "--no-show-raw-insn", spec.origin], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("module", ["_f32_baseline", "_f64_baseline", "_cpu"])
+@pytest.mark.parametrize("module", ["_f32_baseline", "_f64_baseline", "_cpu", "_cyutility"])
 def test_baseline_has_no_later_instructions(module):
     code = listing(module)
     assert code.count("\n") > 500

@@ -21,7 +21,7 @@ FLOORS = {
 }
 
 
-def included(name="floors.pxi"):
+def included(name="floors.pyx"):
     """Files of the core in the order in which they are included."""
     for line in (CORE / name).read_text().splitlines():
         match = re.match(r'include "(.+)"', line)

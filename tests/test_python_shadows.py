@@ -148,6 +148,13 @@ def test_same_gradients_on_sparse_nets_and_in_a_metric(estimator, optimizer):
     assert_equal_shadows(ran, 1e-10)
 
 
+def test_lanes_may_have_other_numbers():
+    """The signs of a session that is a part of a larger one."""
+    ran = session(rtrl.GRU(4), rtrl.UORO(), rtrl.SGD(0.1), batch_size=LANES, first_lane=2, shadow=reference.UORO)
+    ran.run(*stream(STEPS, LANES))
+    np.testing.assert_allclose(ran.shadows[0].cosines, 1, rtol=0, atol=1e-13)
+
+
 def test_inputs_may_change_their_kind():
     ran = watched(rtrl.TBPTT(4, sliding=True))
     ids, ys = stream(STEPS, LANES, dense=False)

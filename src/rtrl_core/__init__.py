@@ -12,7 +12,7 @@ import os
 
 from rtrl_core import _cpu
 
-__all__ = ["built_levels", "core", "cpu_level"]
+__all__ = ["any_core", "built_levels", "core", "cpu_level", "widths"]
 
 WIDTHS = {"float32": "f32", "float64": "f64"}
 
@@ -22,11 +22,20 @@ def _module(width, level):
     return f"rtrl_core._{width}_{level}"
 
 
+def _is_built(width, level):
+    return importlib.util.find_spec(_module(width, level)) is not None
+
+
 @functools.cache
 def built_levels():
     """CPU levels in this build that this processor can run, slowest first."""
-    built = [[importlib.util.find_spec(_module(width, level)) for width in WIDTHS.values()] for level in _cpu.supported_levels()]
-    return [level for level, modules in zip(_cpu.supported_levels(), built) if any(modules)]
+    return [level for level in _cpu.supported_levels() if any(_is_built(width, level) for width in WIDTHS.values())]
+
+
+@functools.cache
+def widths():
+    """Float types in this build."""
+    return [name for name, width in WIDTHS.items() if any(_is_built(width, level) for level in built_levels())]
 
 
 @functools.cache
@@ -40,7 +49,7 @@ def cpu_level():
     """
     levels = built_levels()
     forced = os.environ.get("RTRL_CPU_LEVEL")
-    if forced is None and levels:
+    if not forced and levels:
         return levels[-1]
     if forced not in levels:
         raise ImportError(f"RTRL_CPU_LEVEL is {forced!r}; this build on this processor has {', '.join(levels) or 'nothing'}")
@@ -49,9 +58,32 @@ def cpu_level():
 
 @functools.cache
 def core(dtype):
-    """The compiled module for "float32" or "float64": of the CPU level in use, or of the next lower one that has this type."""
+    """The compiled module for "float32" or "float64": of the CPU level in use, or of the next lower one that has this type.
+
+    Raises
+    ------
+    ImportError
+        If there is none, or a library that it needs is missing; the message says which.
+    """
     levels = built_levels()
     for level in reversed(levels[: levels.index(cpu_level()) + 1]):
-        if importlib.util.find_spec(_module(WIDTHS[dtype], level)):
-            return importlib.import_module(_module(WIDTHS[dtype], level))
-    raise ImportError(f"this build has no {dtype}")
+        if _is_built(WIDTHS[dtype], level):
+            return _load(_module(WIDTHS[dtype], level))
+    raise ImportError(f"this build has no {dtype}; it has {', '.join(widths()) or 'nothing'} up to the CPU level {cpu_level()}")
+
+
+def any_core():
+    """A compiled module of whatever float type there is, for what does not depend on it; float64 if it is there."""
+    return core(widths()[-1] if widths() else "float64")
+
+
+def _load(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if "shared object file" not in str(error):  # of the loader of Linux; wheels of other systems bring what they need
+            raise
+        raise ImportError(
+            f"a library that rtrl needs is not on this machine: {error}. OpenMP's is in the package libgomp1 (Debian, Ubuntu) or "
+            "libgomp (Fedora, Alpine, conda): install that"
+        ) from None

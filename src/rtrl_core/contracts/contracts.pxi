@@ -24,6 +24,7 @@ cdef class Context:
     cdef const real *error           # [lanes, outputs] d loss / d outputs while a readout is credited, otherwise NULL
     cdef bint closing                # fresh estimators observe before anybody reads a gradient: what is credited may wait for it
     cdef uint64_t seed
+    cdef uint64_t first_lane         # number of the first lane among those of all sessions that share the seed
     cdef int64_t *clock              # [1] time steps since the session began
     cdef int64_t *open               # [1] the current step was not yet observed by fresh estimators
     cdef unsigned int mode           # of the first thread before its work began, see work_begins
@@ -38,15 +39,17 @@ cdef class Context:
         free(self.records)
 
     cdef void signs(self, long lane, int stage, long count, real *out) noexcept nogil:
-        signs_fill(signs_key(self.seed, <uint64_t>self.clock[0], <uint64_t>lane, <uint64_t>stage), count, out)
+        signs_fill(signs_key(self.seed, <uint64_t>self.clock[0], self.first_lane + <uint64_t>lane, <uint64_t>stage), count, out)
 
 
 cdef class Cell:
     """A chain of stages, each pointwise in its units: s' = phi(z, s).
 
-    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults.
+    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults, `components` the k parts of
+    the state.
     """
     options = {}
+    components = ("h",)
     cdef readonly int n, k, r, depth
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:

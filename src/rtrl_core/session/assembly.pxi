@@ -10,7 +10,7 @@ cdef class Assembly(Clock):
     cdef real *given_x               # [lanes, inputs] of a single step, with dense inputs
 
     def __init__(self, Cell cell, Readout readout, Estimator estimator, Optimizer optimizer, *, real[::1] weights,
-                 mask, list stages, tuple readout_at, int lanes, seed, int threads, long update_every, double cap):
+                 mask, list stages, tuple readout_at, int lanes, seed, first_lane, int threads, long update_every, double cap):
         cdef real[::1] holes
         cdef Context net = Context()
         self.cell, self.readout, self.estimator, self.optimizer, self.net = cell, readout, estimator, optimizer, net
@@ -22,6 +22,7 @@ cdef class Assembly(Clock):
         self.update_every, self.chunk_bytes = update_every, CHUNK * sizeof(real)
         self.outputs = readout.outputs if readout is not None else 0
         self.readout_offset, self.ldv = readout_at
+        net.first_lane = first_lane
         self.describe(cell, stages, lanes, seed)
         if optimizer is not None:
             self.introduce(optimizer)
@@ -127,8 +128,8 @@ cdef class Assembly(Clock):
         estimator.counts = arena.integers("counts", "state" if lasts else "workspace", 2 * <double>self.net.lanes)
         estimator.layout(arena)
 
-    def shadow(self, Estimator estimator, double cap):
-        """Let another estimator watch the stream from now on; returns where its gradient is kept."""
+    cdef Arena attach(self, Estimator estimator, double cap):
+        """Let another estimator watch the stream from now on; returns its memory."""
         cdef Arena arena = Arena()
         cdef Estimator last = self.estimator
         cdef bint lasts = not isinstance(estimator, Foreign)
@@ -145,6 +146,7 @@ cdef class Assembly(Clock):
             last = last.next
         last.next = estimator
         self.shadows.append((estimator, arena))
+        return arena
 
     cdef list lasting(self):
         """Shadows that a checkpoint holds: those that are compiled."""

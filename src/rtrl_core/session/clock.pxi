@@ -75,7 +75,7 @@ cdef class Clock(Gradients):
                 self.compare(team, self.estimator.next, job, t, 0)
         self.close_step(team)
         if due:
-            self.update(team, job.rates[t], factor, True)
+            self.update(team, job.rates[0 if job.steady else t], factor, True)
 
     cdef void open_step(self, Team team, const Job *job, long t) noexcept nogil:
         cdef long b, lanes = self.net.lanes

@@ -1,25 +1,12 @@
 # Floor 5: the threads of a session.
 
-import os
-
-cdef bint forked = False             # GNU OpenMP hangs in a forked child: compute on one thread there
-
-
-def _after_fork():
-    global forked
-    forked = True
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
 cdef class Region(Arguments):
     cdef Barrier barrier
 
     cdef launch(self, const Job *job):
         """The only place that opens a parallel region, and the way to all arithmetic of a session: outside of `work` the matrix unit does
         not know the shape of its registers, and the first product would end the process."""
-        cdef int threads = 1 if forked else self.net.threads
+        cdef int threads = 1 if forks else self.net.threads    # GNU OpenMP hangs in a forked child
         cdef Team alone = nobody_else()
         if threads == 1:
             with nogil:
