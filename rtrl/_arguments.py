@@ -6,7 +6,7 @@ int32, numbers in the network's type.  Errors name the argument, what came, and 
 
 import numpy as np
 
-__all__ = ["credit", "gradients", "inputs", "lanes_mask", "resets", "targets"]
+__all__ = ["gradients", "inputs", "lanes_mask", "resets", "state", "targets", "units"]
 
 
 def _array(name, value, kinds, expected):
@@ -117,12 +117,23 @@ def lanes_mask(lanes, value):
     return np.ascontiguousarray(array.reshape(lanes), np.int8)
 
 
-def credit(network, lanes, value):
-    """d loss / d h [lanes, n]."""
-    array = _array("dL_dh", value, "iuf", "numbers")
+def units(name, network, lanes, value):
+    """A number for every hidden unit [lanes, n]."""
+    array = _array(name, value, "iuf", "numbers")
     tail = (network.cell.hidden,)
-    _with_lanes("dL_dh", array, lanes, tail, None, _expected((), lanes, tail), single=True)
-    return _with_lanes("dL_dh", _numbers("dL_dh", array, network.dtype), lanes, tail, None, "", single=True)[0]
+    _with_lanes(name, array, lanes, tail, None, _expected((), lanes, tail), single=True)
+    return _with_lanes(name, _numbers(name, array, network.dtype), lanes, tail, None, "", single=True)[0]
+
+
+def state(network, lanes, components, value):
+    """A dict of an array for every component, as one array [lanes, k, n]."""
+    try:
+        given = dict(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"state must be a dict of arrays; got {type(value).__name__}") from None
+    if set(given) != set(components):
+        raise ValueError(f"state must have the keys {sorted(components)}; got {sorted(map(str, given))}")
+    return np.stack([units(f"state[{name!r}]", network, lanes, given[name]) for name in components], 1)
 
 
 def gradients(network, value):

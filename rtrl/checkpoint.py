@@ -14,9 +14,10 @@ def save(session, path):
         "optimizer": None if session.optimizer is None else _files.pack(session.optimizer),
         "batch_size": session.batch_size,
         "seed": session.seed,
+        "first_lane": session.first_lane,
         "update_every": session.update_every,
         "influence_cap": session.influence_cap,
-        "shadows": [_files.pack(shadow.estimator) for shadow in session.shadows],
+        "shadows": [_files.pack(shadow.estimator) for shadow in session.shadows if shadow.is_compiled],
         "dense": any(name.startswith("dense.") for name in session._arrays),
     }
     arrays = {f"weights/{name}": view for name, view in session.network.arrays().items()}
@@ -37,13 +38,14 @@ def load(cls, path, optimizer, threads):
             optimizer,
             batch_size=description["batch_size"],
             seed=description["seed"],
+            first_lane=description.get("first_lane", 0),
             threads=threads,
             update_every=description["update_every"],
             shadow=[_files.unpack(each) for each in description["shadows"]],
             influence_cap=description["influence_cap"],
         )
         if description["dense"]:
-            session._need_dense()
+            session._engine.need_dense()
         if set(blocks) != set(session._arrays):
             raise ValueError("its contents are not those of this session")
         for name, block in session._arrays.items():

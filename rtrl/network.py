@@ -1,12 +1,12 @@
 """A network: a cell, a readout, and their weights."""
 
-import threading
 from collections.abc import Mapping
 from os import PathLike
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+import rtrl_core
 from rtrl import _files, masks
 from rtrl._layout import Layout
 from rtrl._sealed import Sealed
@@ -86,7 +86,7 @@ class Network(Sealed):
         self._given = masks.wanted(sparsity, mask, self._layout.cell_shapes, cell.hidden, self.inputs, seed)
         self._holes = self._mask(self.compiled_cell())
         self._initialise(np.random.default_rng(seed), weight_std, input_std)
-        self._lock = threading.Lock()
+        self._lock = rtrl_core.core(self.dtype.name).Lock()
         self._seal()
 
     def _mask(self, core):

@@ -135,6 +135,7 @@ def reference_twin(of):
         of.seed,
         of.update_every,
         masks=[mask for name, mask in net.masks().items() if name != "readout.weight"],
+        first_lane=of.first_lane,
     )
 
 

@@ -24,7 +24,11 @@ cdef class Context:
     cdef const real *error           # [lanes, outputs] d loss / d outputs while a readout is credited, otherwise NULL
     cdef bint closing                # fresh estimators observe before anybody reads a gradient: what is credited may wait for it
     cdef uint64_t seed
+    cdef uint64_t first_lane         # number of the first lane among those of all sessions that share the seed
     cdef int64_t *clock              # [1] time steps since the session began
+    cdef int64_t *open               # [1] the current step was not yet observed by fresh estimators
+    cdef unsigned int mode           # of the first thread before its work began, see work_begins
+    cdef object failure              # what an estimator written in Python raised, until the engine's work is done; or None
     cdef Stage *stages               # [depth]
     cdef Record *records             # [depth] of the current step
     cdef real *row                   # [threads, row_length] room for a row of weights, padding included
@@ -35,15 +39,17 @@ cdef class Context:
         free(self.records)
 
     cdef void signs(self, long lane, int stage, long count, real *out) noexcept nogil:
-        signs_fill(signs_key(self.seed, <uint64_t>self.clock[0], <uint64_t>lane, <uint64_t>stage), count, out)
+        signs_fill(signs_key(self.seed, <uint64_t>self.clock[0], self.first_lane + <uint64_t>lane, <uint64_t>stage), count, out)
 
 
 cdef class Cell:
     """A chain of stages, each pointwise in its units: s' = phi(z, s).
 
-    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults.
+    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults, `components` the k parts of
+    the state.
     """
     options = {}
+    components = ("h",)
     cdef readonly int n, k, r, depth
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
@@ -59,13 +65,15 @@ cdef class Estimator:
     """Carries an estimate G of the influence d s / d W (one block a stage) and turns deltas into gradients.
 
     `fresh` estimators are asked for the gradient before they observe the step: the session pulls delta
-    through the current record (exact), and `credit` meets G of the step before.  The others observe first.
+    through the current record (exact), and `credit` meets G of the step before.  The others observe first, except that `late`
+    ones observe when the fresh do, and are credited with delta as it is all the same.
     """
     options = {}
     kind = "unbiased"
     cdef Context net
     cdef Estimator next              # another estimator that watches the same stream, or None
     cdef readonly bint fresh
+    cdef readonly bint late
     cdef readonly bint carries       # False: G is always 0 and credit() does nothing
     cdef bint probing                # credit must act at once (influence() asks for single rows)
     cdef real *gradient              # flat, the sum over lanes of everything credited
