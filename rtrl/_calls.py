@@ -31,7 +31,7 @@ class Calls(View):
         hidden = self._engine.quick_advance(x)
         if hidden is None:
             with self._alone():
-                ids, x = self._inputs("x", x, True)
+                ids, x = self._inputs(x)
                 if x is not None:
                     self._need_dense()
                 self._engine.advance(ids, x)
@@ -49,7 +49,7 @@ class Calls(View):
         with self._alone():
             if self.steps == 0:
                 raise RuntimeError("feedback needs a step to credit: call advance first")
-            self._engine.feedback(_arguments.credit(self.network, self.batch_size, dL_dh))
+            self._engine.feedback(_arguments.units("dL_dh", self.network, self.batch_size, dL_dh))
 
     def gradient(self) -> dict[str, np.ndarray]:
         """The mean over lanes of everything credited since the last call, which it clears.
@@ -95,6 +95,12 @@ class Calls(View):
         self._warn()
 
     def reset(self, lanes: ArrayLike | None = None) -> None:
-        """Zero state and influence of some lanes (boolean mask [B]) or of all; what was credited stays."""
+        """Zero state and influence of some lanes or of all; what was credited stays.
+
+        Parameters
+        ----------
+        lanes : array_like or None
+            A boolean mask [B], or whole numbers: those of the lanes.  None: all.
+        """
         with self._alone():
             self._engine.reset(_arguments.lanes_mask(self.batch_size, lanes))

@@ -14,6 +14,7 @@ import numpy as np
 import rtrl_core
 from rtrl import _arguments
 from rtrl._sealed import Sealed
+from rtrl._spec import representable
 from rtrl.estimators import Estimator
 from rtrl.network import Network
 from rtrl.optimizers import Optimizer
@@ -65,7 +66,7 @@ class Driver(Sealed):
         self._state = self._arrays["session.s"].reshape(self.batch_size, -1)[:, : network.cell.hidden]
         self._gradients = network._layout.views(self._arrays["estimator.gradient"])
         lr = None if self.optimizer is None else self.optimizer.lr
-        self._rate = functools.partial(_rate_at, lr)
+        self._rate = functools.partial(_rate_at, lr, dtype)
         where = [(name, *network._layout.places[name], *shape) for name, shape in network._layout.shapes.items()]
         self._engine.expect(network._lock, self._state, self._rate if callable(lr) else lr or 0.0, where)
         self._seal()
@@ -92,30 +93,42 @@ class Driver(Sealed):
             raise RuntimeError("this network has no readout: use advance, feedback, gradient and apply")
         return self._readout
 
-    def _inputs(self, name, value, single):
-        """Ids or numbers of some steps, checked; the memory for numbers is taken by `_need_dense` afterwards."""
-        return _arguments.inputs(self.network, self.batch_size, name, value, single)
+    def _inputs(self, x):
+        """Ids or numbers of a step, checked."""
+        return _arguments.inputs(self.network, self.batch_size, "x", x, True)
 
-    def _sequence(self, names, xs, ys, resets, single):
-        """Checked (ids, x, labels, targets, resets) and the number of steps; nothing has changed if this raises."""
+    def _step(self, x, y):
+        """One step with its target as parts, as `_sequence` gives them."""
         readout = self._need_readout()
-        ids, x = self._inputs(names[0], xs, single)
-        steps = len(x if ids is None else ids)
-        labels, targets = _arguments.targets(self.network, readout, self.batch_size, names[1], ys, steps, single)
-        return (ids, x, labels, targets, _arguments.resets(self.batch_size, resets, steps)), steps
+        targets = _arguments.targets(self.network, readout, self.batch_size, "y", y, 1, True)
+        return [(*self._inputs(x), *targets, None)], 1
 
-    def _learn(self, names, xs, ys, resets, single):
-        """Losses of some steps of learning."""
+    def _sequence(self, xs, ys, resets=None):
+        """Parts of many steps with targets, checked, and the number of steps; nothing has changed if this raises."""
+        return _arguments.sequence(self.network, self._need_readout(), self.batch_size, ("xs", "ys"), xs, ys, resets)
+
+    def _pieces(self, parts):
+        """Where a piece of a run lies, and its arguments."""
+        first = 0
+        for part in parts:
+            if part[1] is not None:
+                self._need_dense()
+            count = len(part[1] if part[0] is None else part[0])
+            for piece in pieces(count):
+                cuts = [None if array is None else array[piece] for array in part]
+                yield slice(first + piece.start, first + piece.stop), cuts
+            first += count
+
+    def _learn(self, checked, *arguments):
+        """Losses of some steps of learning; `checked` gives their parts."""
         with self._alone():
-            arrays, steps = self._sequence(names, xs, ys, resets, single)
+            parts, steps = checked(*arguments)
             due = self._due(steps)
             rates = self._rates(steps, due)
-            if arrays[1] is not None:
-                self._need_dense()
             losses = np.empty(steps)
             similarity = np.full((steps, len(self._shadows), 2), np.nan) if self._shadows else None
-            for piece in pieces(steps):
-                cuts = [None if array is None else array[piece] for array in (*arrays, rates, losses)]
+            for piece, cuts in self._pieces(parts):
+                cuts += [None if array is None else array[piece] for array in (rates, losses)]
                 self._engine.run(True, True, *cuts, None, None if similarity is None else similarity[piece], None)
             self._compare(similarity, due)
         self._warn(4)
@@ -167,7 +180,7 @@ class _Turn:
         self._lock.release()
 
 
-def _rate_at(lr, step):
+def _rate_at(lr, dtype, step):
     """Learning rate of a time step, checked."""
     if not callable(lr):
         return lr
@@ -177,7 +190,7 @@ def _rate_at(lr, step):
     value = float(value)
     if not 0 <= value < float("inf"):
         raise ValueError(f"the learning rate must be finite and 0 or more; the schedule gave {value!r} at step {step}")
-    return value
+    return representable(f"the learning rate of step {step}", value, dtype)
 
 
 def available_threads():

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rtrl._driver import Driver, pieces
+from rtrl import _arguments
+from rtrl._driver import Driver
 from rtrl.shadow import Shadow
 
 __all__ = ["View"]
@@ -26,10 +27,8 @@ class View(Driver):
         finite = self._engine.quick_predict(x, outputs)
         if finite is None:
             with self._alone():
-                ids, x = self._inputs("x", x, True)
-                if x is not None:
-                    self._need_dense()
-                self._engine.run(False, True, ids, x, None, None, None, None, None, None, None, outputs[None])
+                for _, cuts in self._pieces([(*self._inputs(x), None, None, None)]):
+                    self._engine.run(False, True, *cuts, None, None, None, None, outputs[None])
             finite = np.isfinite(outputs).all()
         if not finite:
             warnings.warn("the prediction is not finite", RuntimeWarning, stacklevel=2)
@@ -53,13 +52,10 @@ class View(Driver):
         """
         width = self._need_readout().outputs
         with self._alone():
-            ids, x = self._inputs("xs", xs, False)
-            if x is not None:
-                self._need_dense()
-            outputs = np.empty((len(x if ids is None else ids), self.batch_size, width), self.network.dtype)
-            for piece in pieces(len(outputs)):
-                cuts = [None if array is None else array[piece] for array in (ids, x)]
-                self._engine.run(False, piece.start == 0, *cuts, *[None] * 7, outputs[piece])
+            parts, steps = _arguments.sequence(self.network, None, self.batch_size, ("xs",), xs)
+            outputs = np.empty((steps, self.batch_size, width), self.network.dtype)
+            for piece, cuts in self._pieces(parts):
+                self._engine.run(False, piece.start == 0, *cuts, *[None] * 4, outputs[piece])
         if not np.isfinite(outputs).all():
             warnings.warn("a prediction is not finite", RuntimeWarning, stacklevel=2)
         return outputs
@@ -75,16 +71,14 @@ class View(Driver):
             If there is no target at all.
         """
         with self._alone():
-            arrays, steps = self._sequence(("xs", "ys"), xs, ys, resets, False)
-            if arrays[1] is not None:
-                self._need_dense()
+            parts, steps = self._sequence(xs, ys, resets)
             losses, scored = np.empty(steps), np.empty(steps)
-            for piece in pieces(steps):
-                cuts = [None if array is None else array[piece] for array in (*arrays, None, losses, scored)]
-                self._engine.run(False, piece.start == 0, *cuts, None, None)
+            for piece, cuts in self._pieces(parts):
+                self._engine.run(False, piece.start == 0, *cuts, None, losses[piece], scored[piece], None, None)
         if not scored.any():
             raise ValueError("ys has no target")
-        return float(np.nansum(losses * scored) / scored.sum())
+        with np.errstate(all="ignore"):
+            return float(np.nansum(losses * scored) / scored.sum())
 
     @property
     def hidden(self) -> np.ndarray:
