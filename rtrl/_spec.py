@@ -10,6 +10,8 @@ import math
 import numbers
 import reprlib
 
+import numpy as np
+
 import rtrl_core
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "optional",
     "positive",
     "rate",
+    "representable",
 ]
 
 _MISSING = dataclasses.MISSING
@@ -57,8 +60,21 @@ class Spec:
         """The options as a dict."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def check_range(self, dtype):
+        """Refuse options that a float type cannot hold.
+
+        Raises
+        ------
+        ValueError
+            If a number is larger than the largest of that type.
+        """
+        for name, value in self.options().items():
+            for number in value if isinstance(value, tuple) else (value,):
+                representable(name, number, dtype)
+
     def _compiled(self, dtype):
         """The object of the compiled core that this spec describes."""
+        self.check_range(dtype)
         return rtrl_core.core(dtype).registry(self._family)[type(self).__name__](**self.options())
 
     def replace(self, **changes):
@@ -96,6 +112,14 @@ def positive(name, value):
 def non_negative(name, value):
     """A finite number of at least 0."""
     return _number(name, value, lambda x: x >= 0, "0 or more")
+
+
+def representable(name, value, dtype):
+    """A number that is finite in a float type; anything else passes."""
+    largest = float(np.finfo(dtype).max)
+    if isinstance(value, float) and abs(value) > largest:
+        raise ValueError(f"{name} must be at most {largest:.6g} in {dtype}; got {value!r}")
+    return value
 
 
 def fraction(name, value):

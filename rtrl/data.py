@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from rtrl._arrays import complete
 from rtrl._spec import integer
 
 __all__ = ["default_text", "encode", "lanes", "read_series", "read_text"]
@@ -150,7 +151,7 @@ def lanes(stream, batch_size, steps=None, first=0):
     TypeError, ValueError
         If an argument is not of its kind.
     """
-    stream = np.asarray(stream)
+    stream = complete("stream", stream, "biuf", "ids or numbers")
     if stream.ndim != 1 or len(stream) < 2:
         raise ValueError(f"stream must have shape [N] with N >= 2; got {stream.shape}")
     batch_size = integer("batch_size", batch_size)

@@ -42,6 +42,7 @@ class Optimizer(Spec):
     _family = "optimizers"
 
     def _compiled(self, dtype):
+        self.check_range(dtype)
         options = self.options()
         if options.get("eps", 1) < np.finfo(dtype).tiny:
             raise ValueError(f"eps must be at least {np.finfo(dtype).tiny:.3g} in {dtype}; got {options['eps']!r}")

@@ -112,9 +112,9 @@ class Session(Calls):
         Parameters
         ----------
         x : array_like
-            Ids [B] or numbers [B, inputs]; with one lane the axis B may be left out.
+            Ids [B] or numbers [B, inputs]; the axis B may be left out with one lane, the last axis with one input.
         y : array_like
-            Ids [B] or numbers [B, outputs]; -1 or NaN is no target.
+            Ids [B] or numbers [B, outputs], likewise; -1, NaN, and what is masked or missing are no target.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class Session(Calls):
         """
         loss = self._engine.quick_step(x, y)
         if loss is None:
-            loss = float(self._learn(("x", "y"), x, y, None, single=True)[0])
+            loss = float(self._learn(self._step, x, y)[0])
         else:
             self._warn()
         return loss
@@ -134,18 +134,20 @@ class Session(Calls):
         Parameters
         ----------
         xs : array_like
-            Ids [T, B] or numbers [T, B, inputs]; with one lane the axis B may be left out.
+            Ids [T, B] or numbers [T, B, inputs]; the axis B may be left out with one lane, the last axis with one input.
+            Arrays, lists, and tables and columns of pandas and polars.  An array that lies in a file (`numpy.memmap`) is
+            read piece by piece.
         ys : array_like
-            Ids [T, B] or numbers [T, B, outputs]; -1 or NaN is no target.
+            Ids [T, B] or numbers [T, B, outputs], likewise; -1, NaN, and what is masked or missing are no target.
         resets : array_like or None
-            Boolean mask [T, B]: lanes whose state and influence are zeroed before a step.
+            Mask [T, B], boolean or 0 and 1: lanes whose state and influence are zeroed before a step.
 
         Returns
         -------
         ndarray [T]
             Mean loss of each step over the lanes that have a target, in nats; NaN where none has.
         """
-        return self._learn(("xs", "ys"), xs, ys, resets, single=False)
+        return self._learn(self._sequence, xs, ys, resets)
 
     def shadow(self, estimator: Estimator | Callable[[], object]) -> Shadow:
         """Attach a passive estimator that watches the same stream from now on.
