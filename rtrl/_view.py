@@ -132,7 +132,8 @@ class View(Driver):
         -------
         dict of str to int
             steps, updates; influence_capped and influence_not_finite (blocks of a lane and step); state_not_finite (lane
-            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped; shadows_capped and
+            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped, updates_scaled (for
+            `clip_outliers`); shadows_capped and
             shadows_not_finite, the same for the influence of shadows.
         """
         return self._engine.counts()

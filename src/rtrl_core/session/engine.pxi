@@ -337,6 +337,7 @@ cdef class Engine(Usual):
             "state_not_finite": self.counters[BAD_STATE],
             "loss_not_finite": self.counters[BAD_LOSS],
             "updates_skipped": self.counters[SKIPPED],
+            "updates_scaled": 0 if self.optimizer is None or self.optimizer.outliers is NULL else self.optimizer.outliers[1],
             "shadows_capped": sum(guarded(shadow, 0) for shadow, _ in self.shadows),
             "shadows_not_finite": sum(guarded(shadow, 1) for shadow, _ in self.shadows),
         }
