@@ -73,13 +73,16 @@ def write(target, kind, description, arrays):
 
 
 def _path(target, way):
-    """The path that `target` is, as text; None if it is a file that is open for this `way` to use it."""
+    """The path that `target` is, as text; None if it is a file that is open for `way`, "read" or "write"."""
     if isinstance(target, (str, bytes, os.PathLike)):
         return os.path.expanduser(os.fsdecode(target))
     if not callable(getattr(target, way, None)):
         raise TypeError(f"expected a path or an open binary file; got {target!r}")
     if hasattr(target, "encoding"):
         raise TypeError(f"expected a file that is open for bytes (mode 'rb' or 'wb'), not for text; got {target!r}")
+    able = {"read": "readable", "write": "writable"}[way]
+    if hasattr(target, able) and not getattr(target, able)():
+        raise io.UnsupportedOperation(f"the file is not {able}: {target!r}")
     return None
 
 

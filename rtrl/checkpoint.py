@@ -80,8 +80,8 @@ def _fits(name, archive, optimizer, wanted):
         saved = archive.description["optimizer"]["options"]
         given = json.loads(json.dumps(_files.pack(optimizer)["options"]))
         other = [name for name in saved.keys() & given.keys() - {"lr"} if saved[name] != given[name]]
-        other = ", ".join(f"{name}={saved[name]!r} and not {given[name]!r}" for name in sorted(other))
-        raise _files.Unsuited(f"the saved optimizer keeps other numbers than the one given to load, it has {other}")
+        other = ", ".join(f"{name}={saved[name]!r} (given to load: {given[name]!r})" for name in sorted(other))
+        raise _files.Unsuited(f"the optimizer of the file has {other}, and with these options it keeps other numbers")
     if wanted is None:
         raise ValueError(f"{name} is not a part of this session")
     _files.check(name, *wanted, found)
@@ -89,6 +89,8 @@ def _fits(name, archive, optimizer, wanted):
 
 def _within(name, block, least, most, together, dense):
     """Refuse numbers that the engine never had there, and with which it would leave its memory (see arena.pxi)."""
+    if (least, most) == (-np.inf, np.inf):
+        return
     beyond = (block < least) | (block > most)
     if together:
         negative = (block < 0).reshape(-1, together)
