@@ -79,8 +79,8 @@ def _fits(name, archive, optimizer, wanted):
     if found != wanted and optimizer is not None and name.startswith("optimizer."):
         saved = archive.description["optimizer"]["options"]
         given = json.loads(json.dumps(_files.pack(optimizer)["options"]))
-        other = [name for name in saved.keys() & given.keys() - {"lr"} if saved[name] != given[name]]
-        other = ", ".join(f"{name}={saved[name]!r} (given to load: {given[name]!r})" for name in sorted(other))
+        other = [name for name in given if name != "lr" and saved.get(name) != given[name]]  # new options are None at first
+        other = ", ".join(f"{name}={saved.get(name)!r} (given to load: {given[name]!r})" for name in other)
         raise _files.Unsuited(f"the optimizer of the file has {other}, and with these options it keeps other numbers")
     if wanted is None:
         raise ValueError(f"{name} is not a part of this session")
