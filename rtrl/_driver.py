@@ -61,6 +61,7 @@ class Driver(Sealed):
             threads=-available_threads() if threads is None else min(threads, 4 * (os.cpu_count() or 1)),
             update_every=self.update_every,
             cap=self.influence_cap,
+            admit=self._admit,
         )
         self._seen = 0, {}
         cell = network.compiled_cell()
@@ -80,7 +81,7 @@ class Driver(Sealed):
             views = {
                 name: np.frombuffer(arena, code, int(count), int(offset))
                 for arena in arenas
-                for name, kind, code, offset, count in arena.blocks
+                for name, kind, code, offset, count, _ in arena.blocks
                 if kind != "workspace" and count
             }
             self._seen = len(arenas), views

@@ -1,4 +1,4 @@
-"""Objects whose public attributes are fixed once they are made."""
+"""Objects whose public attributes are fixed once they are made, and which can be made for what a file holds."""
 
 __all__ = ["Sealed"]
 
@@ -11,6 +11,16 @@ class Sealed:
 
     _sealed = False
     _hints: dict[str, str] = {}
+    _admit = None
+
+    @classmethod
+    def _made(cls, admit, *arguments, **options):
+        """An object that calls `admit` with what it needs before it takes memory; that may raise."""
+        made = cls.__new__(cls)
+        made._admit = admit
+        made.__init__(*arguments, **options)
+        made._admit = None
+        return made
 
     def _seal(self):
         self._sealed = True

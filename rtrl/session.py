@@ -1,7 +1,9 @@
 """A session: a network that learns online from a batch of endless streams."""
 
+import copy
 from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -91,6 +93,7 @@ class Session(Calls):
         self.seed = integer("seed", seed, least=0, most=2**64 - 1)
         self.first_lane = integer("first_lane", first_lane, least=0)
         threads = None if threads is None else integer("threads", threads, most=1024)
+        self._threads = threads
         if update_every is None:
             update_every = estimator.horizon if isinstance(estimator, TBPTT) and not estimator.sliding else 1
         self.update_every = integer("update_every", update_every)
@@ -187,20 +190,37 @@ class Session(Calls):
         self._engine.shadow(compiled, self.influence_cap, shadow, self._shadows)
         return shadow
 
-    def save(self, path: str | PathLike) -> None:
-        """Write everything to a file; an existing file is replaced only by a complete one."""
+    def save(self, path: str | bytes | PathLike | BinaryIO) -> None:
+        """Write everything to a file.
+
+        Parameters
+        ----------
+        path : path-like or binary file
+            A path, where `~` is the home folder and a link is followed; an existing file keeps its permissions, and is
+            replaced only by a complete one.  Or a file that is open for writing bytes.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written, or there is something that is no regular file.
+        RuntimeError
+            While another thread uses the session or its network.
+        """
         self.network._lock.looking(checkpoint.save, self, path)
 
     @classmethod
-    def load(cls, path: str | PathLike, *, optimizer: Optimizer | None = None, threads: int | None = None) -> "Session":
+    def load(
+        cls, path: str | bytes | PathLike | BinaryIO, *, optimizer: Optimizer | None = None, threads: int | None = None
+    ) -> "Session":
         """The session that `save` wrote; it goes on bit for bit as the saved one would have.
 
         Parameters
         ----------
-        path : path-like
-            The file.
+        path : path-like or binary file
+            The file, or one that is open for reading bytes.
         optimizer : Optimizer or None
-            Needed when the saved optimizer's learning rate was a callable, which a file cannot hold: the same optimizer.
+            Needed when the saved optimizer's learning rate was a callable, which a file cannot hold: the same optimizer.  Its
+            rate may be another one.
         threads : int or None
             As for `Session`.
 
@@ -209,9 +229,15 @@ class Session(Calls):
         OSError
             If the file cannot be read.
         ValueError
-            If it is not a session's file, or damaged.
+            If it is not a session's file, or damaged, or does not go together with `optimizer`.
         """
         return checkpoint.load(cls, path, optimizer, threads)
+
+    def __reduce__(self):
+        return checkpoint.reduced(self)
+
+    def __copy__(self):
+        return copy.deepcopy(self)  # a session of its own, with a network of its own
 
     def __repr__(self):
         return (

@@ -181,8 +181,8 @@ cdef class Optimizer:
     cdef layout(self, Arena arena, double count):
         """Take buffers for `count` parameters; called twice (see Arena)."""
         if isfinite(self.clip_outliers):
-            self.norms = arena.doubles("norms", "optimizer", NORMS)
-            self.outliers = arena.integers("outliers", "optimizer", 2)
+            self.norms = arena.doubles("norms", "optimizer", NORMS, 0)
+            self.outliers = arena.integers("outliers", "optimizer", 2, ENDLESS)
 
     cdef double clip(self, double norm) noexcept nogil:
         """Factor for a gradient of this norm."""

@@ -47,10 +47,10 @@ cdef class MetricNoBackTrack(Estimator):
         if self.metric is None:
             raise ValueError('estimator: NoBackTrack(metric="kalman") needs an optimizer that keeps a metric, such as rtrl.Kalman(3e-4)')
         if self.P is NULL:
-            self.P = <double **>calloc(net.depth, sizeof(double *))
+            self.P = <double **>zeroed(net.depth, sizeof(double *))
         self.pair.layout(arena, net.stages, net.depth, net.lanes, net.threads, 1)
         for l in range(net.depth):
-            self.P[l] = arena.doubles(f"P{l}", "influence", lanes * kn if self.propagated else 0)
+            self.P[l] = arena.doubles(f"P{l}", "influence", lanes * kn if self.propagated else 0, 0)
         self.carried = arena.doubles("carried", "workspace", lanes * kn)
         self.rho = arena.doubles("rho", "workspace", lanes * kn)
         self.lengths = arena.doubles("lengths", "workspace", lanes * 2 * net.stages[0].rows)

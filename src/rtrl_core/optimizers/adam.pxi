@@ -20,7 +20,7 @@ cdef class Adam(Optimizer):
     cdef layout(self, Arena arena, double count):
         Optimizer.layout(self, arena, count)
         self.p = arena.reals("p", "optimizer", count)
-        self.q = arena.reals("q", "optimizer", count)
+        self.q = arena.reals("q", "optimizer", count, 0)
 
     cdef void begin(self) noexcept nogil:
         self.rate = <real>(self.lr / (1 - self.beta1 ** <double>self.updates[0]))

@@ -51,13 +51,13 @@ cdef class Kalman(Optimizer):
         self.rows = 0
         for i in range(self.block_count):
             self.rows += self.blocks[i].rows
-        self.J = arena.reals("J", "optimizer", count)
+        self.J = arena.reals("J", "optimizer", count, 0)
         self.J_bias = arena.reals("J_bias", "optimizer", bias)
-        self.F = arena.reals("F", "optimizer", exact)
+        self.F = arena.reals("F", "optimizer", exact, 0)
         self.F_bias = arena.reals("F_bias", "optimizer", min(bias, exact))
-        self.metric.inverse = arena.reals("inverse", "optimizer", count)
+        self.metric.inverse = arena.reals("inverse", "optimizer", count, 0)
         self.metric.slope = arena.reals("slope", "optimizer", bias) if self.quasi else NULL
-        self.seen = arena.integers("seen", "optimizer", 2)
+        self.seen = arena.integers("seen", "optimizer", 2, (ENDLESS, ENDLESS if self.absorbs else 0))
         self.partial = arena.doubles("partial", "workspace", self.rows)
         if self.J is not NULL:
             for i in range(self.block_count):

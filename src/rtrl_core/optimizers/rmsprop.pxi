@@ -14,7 +14,7 @@ cdef class RMSprop(Optimizer):
 
     cdef layout(self, Arena arena, double count):
         Optimizer.layout(self, arena, count)
-        self.q = arena.reals("q", "optimizer", count)
+        self.q = arena.reals("q", "optimizer", count, 0)
 
     cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
         rmsprop_pass(last - first, clip, self.decay, self.alpha, 1 - self.alpha, <real>self.lr, self.eps, g + first, self.q + first,

@@ -287,7 +287,7 @@ cdef class Engine(Usual):
         self.lock.take(False)
         try:
             arena = self.attach(estimator, cap)
-            for name, _, code, offset, count in arena.blocks:
+            for name, _, code, offset, count, _ in arena.blocks:
                 if name.endswith(".kept"):
                     made._kept = frombuffer(arena, code, int(count), int(offset))
             shadows.append(made)
