@@ -30,7 +30,7 @@ class Calls(View):
         """
         hidden = self._engine.quick_advance(x)
         if hidden is None:
-            hidden = self._engine.advance(*self._inputs("x", x, True))
+            hidden = self._engine.advance(*self._inputs(x))
         self._warn()
         return hidden
 
@@ -77,9 +77,14 @@ class Calls(View):
         self._warn()
 
     def reset(self, lanes: ArrayLike | None = None) -> None:
-        """Zero state and influence of some lanes (boolean mask [B]) or of all.
+        """Zero state and influence of some lanes or of all.
 
         What was credited stays.  The current step of these lanes is gone: `feedback` credits nothing there before the next.
+
+        Parameters
+        ----------
+        lanes : array_like or None
+            A boolean mask [B], or whole numbers: those of the lanes.  None: all.
         """
         self._engine.reset(_arguments.lanes_mask(self.batch_size, lanes))
 

@@ -14,6 +14,7 @@ import numpy as np
 import rtrl_core
 from rtrl import _arguments
 from rtrl._sealed import Sealed
+from rtrl._spec import representable
 from rtrl.estimators import Estimator
 from rtrl.network import Network
 from rtrl.optimizers import Optimizer
@@ -69,7 +70,7 @@ class Driver(Sealed):
         lr = None if self.optimizer is None else self.optimizer.lr
         where = [(name, *network._layout.places[name], *shape) for name, shape in network._layout.shapes.items()]
         state = self._arrays["session.s"].reshape(self.batch_size, -1, network.cell.hidden)
-        self._engine.expect(network._lock, state, functools.partial(_rate_at, lr) if callable(lr) else lr or 0.0, where)
+        self._engine.expect(network._lock, state, functools.partial(_rate_at, lr, dtype) if callable(lr) else lr or 0.0, where)
         self._seal()
 
     @property
@@ -91,24 +92,25 @@ class Driver(Sealed):
             raise RuntimeError("this network has no readout: use advance, feedback, gradient and apply")
         return self._readout
 
-    def _inputs(self, name, value, single):
-        """Ids or numbers of some steps, checked."""
-        return _arguments.inputs(self.network, self.batch_size, name, value, single)
+    def _inputs(self, x):
+        """Ids or numbers of a step, checked."""
+        return _arguments.inputs(self.network, self.batch_size, "x", x, True)
 
-    def _sequence(self, names, xs, ys, resets, single):
-        """Checked (ids, x, labels, targets, resets) and the number of steps; nothing has changed if this raises."""
-        readout = self._need_readout()
-        ids, x = self._inputs(names[0], xs, single)
-        steps = len(x if ids is None else ids)
-        labels, targets = _arguments.targets(self.network, readout, self.batch_size, names[1], ys, steps, single)
-        return (ids, x, labels, targets, _arguments.resets(self.batch_size, resets, steps)), steps
+    def _step(self, x, y):
+        """One step with its target as parts, as `_sequence` gives them."""
+        readout, inputs = self._need_readout(), self._inputs(x)
+        return [(*inputs, *_arguments.targets(self.network, readout, self.batch_size, "y", y, 1, True), None)], 1
 
-    def _learn(self, names, xs, ys, resets, single):
-        """Losses of some steps of learning."""
-        arrays, steps = self._sequence(names, xs, ys, resets, single)
+    def _sequence(self, xs, ys, resets=None):
+        """Parts of many steps with targets, checked, and the number of steps; nothing has changed if this raises."""
+        return _arguments.sequence(self.network, self._need_readout(), self.batch_size, ("xs", "ys"), xs, ys, resets)
+
+    def _learn(self, checked, *arguments):
+        """Losses of some steps of learning; `checked` gives their parts."""
+        parts, steps = checked(*arguments)
         losses = np.empty(steps)
         similarity = np.full((steps, len(self._shadows), 2), np.nan) if self._shadows else None
-        before = self._engine.run(True, steps, [arrays], losses, None, similarity, None)
+        before = self._engine.run(True, steps, parts, losses, None, similarity, None)
         if self._shadows:
             self._compare(similarity, self._due(before, steps))
         self._warn(4)
@@ -135,7 +137,7 @@ class Driver(Sealed):
             )
 
 
-def _rate_at(lr, step):
+def _rate_at(lr, dtype, step):
     """What a schedule says at a time step, checked."""
     value = lr(step)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -143,7 +145,7 @@ def _rate_at(lr, step):
     value = float(value)
     if not 0 <= value < float("inf"):
         raise ValueError(f"the learning rate must be finite and 0 or more; the schedule gave {value!r} at step {step}")
-    return value
+    return representable(f"the learning rate of step {step}", value, dtype)
 
 
 def available_threads():

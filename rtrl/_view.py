@@ -26,8 +26,7 @@ class View(Driver):
         outputs = np.empty((self.batch_size, self._need_readout().outputs), self.network.dtype)
         finite = self._engine.quick_predict(x, outputs)
         if finite is None:
-            arrays = *self._inputs("x", x, True), None, None, None
-            self._engine.run(False, 1, [arrays], None, None, None, outputs[None])
+            self._engine.run(False, 1, [(*self._inputs(x), None, None, None)], None, None, None, outputs[None])
             finite = np.isfinite(outputs).all()
         if not finite:
             warnings.warn("the prediction is not finite", RuntimeWarning, stacklevel=2)
@@ -50,9 +49,9 @@ class View(Driver):
             Probabilities (Softmax, Bernoulli) or values (Linear).
         """
         width = self._need_readout().outputs
-        ids, x = self._inputs("xs", xs, False)
-        outputs = np.empty((len(x if ids is None else ids), self.batch_size, width), self.network.dtype)
-        self._engine.run(False, len(outputs), [(ids, x, None, None, None)], None, None, None, outputs)
+        parts, steps = _arguments.sequence(self.network, None, self.batch_size, ("xs",), xs)
+        outputs = np.empty((steps, self.batch_size, width), self.network.dtype)
+        self._engine.run(False, steps, parts, None, None, None, outputs)
         if not np.isfinite(outputs).all():
             warnings.warn("a prediction is not finite", RuntimeWarning, stacklevel=2)
         return outputs
@@ -67,12 +66,13 @@ class View(Driver):
         ValueError
             If there is no target at all.
         """
-        arrays, steps = self._sequence(("xs", "ys"), xs, ys, resets, False)
+        parts, steps = self._sequence(xs, ys, resets)
         losses, scored = np.empty(steps), np.empty(steps)
-        self._engine.run(False, steps, [arrays], losses, scored, None, None)
+        self._engine.run(False, steps, parts, losses, scored, None, None)
         if not scored.any():
             raise ValueError("ys has no target")
-        return float(np.nansum(losses * scored) / scored.sum())
+        with np.errstate(all="ignore"):  # the caller's error state is for his own arithmetic
+            return float(np.nansum(losses * scored) / scored.sum())
 
     @property
     def hidden(self) -> np.ndarray:
@@ -132,7 +132,8 @@ class View(Driver):
         -------
         dict of str to int
             steps, updates; influence_capped and influence_not_finite (blocks of a lane and step); state_not_finite (lane
-            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped; shadows_capped and
+            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped, updates_scaled (for
+            `clip_outliers`); shadows_capped and
             shadows_not_finite, the same for the influence of shadows.
         """
         return self._engine.counts()

@@ -22,7 +22,7 @@ def save(session, path):
         "first_lane": session.first_lane,
         "update_every": session.update_every,
         "influence_cap": session.influence_cap,
-        "shadows": [_files.pack(shadow.estimator) for shadow in session.shadows],
+        "shadows": [_files.pack(shadow.estimator) for shadow in session.shadows if shadow.is_compiled],
         "dense": any(name.startswith("dense.") for name in session._arrays),
     }
     _files.write(path, "session", description, _arrays(session))

@@ -112,6 +112,7 @@ class Network(Sealed):
         if self._holes is not None:
             self._flat[self._holes == 0] = 0
 
+    @np.errstate(all="ignore")  # small weights may vanish in float32, whatever the caller wants of his own arithmetic
     def _initialise(self, generator, weight_std, input_std):
         bound = 1 / np.sqrt(self.cell.hidden)
         if weight_std == 0 and input_std is None:
@@ -124,6 +125,9 @@ class Network(Sealed):
         if input_std is not None:
             weights = self.parameters()["cell.0.weight"][:, self.cell.hidden : self.cell.hidden + self.inputs]
             weights[...] = generator.normal(0, input_std, weights.shape)
+        for name, std in (("weight_std", weight_std), ("input_std", input_std)):
+            if std is not None and not np.isfinite(self._flat).all():
+                raise ValueError(f"{name} is too large for weights of {self.dtype.name}; got {std!r}")
         self.drop_missing()
 
     def compiled_cell(self):

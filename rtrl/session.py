@@ -1,13 +1,14 @@
 """A session: a network that learns online from a batch of endless streams."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+import rtrl_core
 from rtrl import checkpoint
 from rtrl._calls import Calls
 from rtrl._spec import integer, positive
@@ -38,7 +39,7 @@ class Session(Calls):
         Threads; None uses the available CPUs where that pays.  Results do not depend on it.
     update_every : int or None
         Steps between updates; None: 1, or the horizon for block TBPTT.
-    shadow : Estimator, sequence of Estimators, or None
+    shadow : Estimator, callable, sequence of these, or None
         Passive estimators to attach from the start, see `shadow`.
     influence_cap : float
         Largest norm of a stage's influence; beyond it the influence is scaled down and counted (see `health`).
@@ -74,7 +75,7 @@ class Session(Calls):
         seed: int = 0,
         threads: int | None = None,
         update_every: int | None = None,
-        shadow: Estimator | Sequence[Estimator] | None = None,
+        shadow: Estimator | Callable[[], object] | Sequence[Estimator | Callable[[], object]] | None = None,
         influence_cap: float = 1e8,
         first_lane: int = 0,
     ):
@@ -99,8 +100,11 @@ class Session(Calls):
         self.influence_cap = positive("influence_cap", influence_cap)
         shadows = shadow if isinstance(shadow, Sequence) else () if shadow is None else (shadow,)
         for each in shadows:
-            if not isinstance(each, Estimator):
-                raise TypeError(f"shadow must be an estimator such as rtrl.RTRL(), or a sequence of them; got {each!r}")
+            if not (isinstance(each, Estimator) or callable(each)):
+                raise TypeError(
+                    "shadow must be an estimator such as rtrl.RTRL(), or makes one such as rtrl.reference.RTRL, or a sequence of "
+                    f"them; got {each!r}"
+                )
         self._start(threads)
         for each in shadows:
             self.shadow(each)
@@ -111,9 +115,9 @@ class Session(Calls):
         Parameters
         ----------
         x : array_like
-            Ids [B] or numbers [B, inputs]; with one lane the axis B may be left out.
+            Ids [B] or numbers [B, inputs]; the axis B may be left out with one lane, the last axis with one input.
         y : array_like
-            Ids [B] or numbers [B, outputs]; -1 or NaN is no target.
+            Ids [B] or numbers [B, outputs], likewise; -1, NaN, and what is masked or missing are no target.
 
         Returns
         -------
@@ -122,7 +126,7 @@ class Session(Calls):
         """
         loss = self._engine.quick_step(x, y)
         if loss is None:
-            loss = float(self._learn(("x", "y"), x, y, None, single=True)[0])
+            loss = float(self._learn(self._step, x, y)[0])
         else:
             self._warn()
         return loss
@@ -133,37 +137,63 @@ class Session(Calls):
         Parameters
         ----------
         xs : array_like
-            Ids [T, B] or numbers [T, B, inputs]; with one lane the axis B may be left out.
+            Ids [T, B] or numbers [T, B, inputs]; the axis B may be left out with one lane, the last axis with one input.
+            Arrays, lists, and tables and columns of pandas and polars.  An array that lies in a file (`numpy.memmap`) is
+            read piece by piece.
         ys : array_like
-            Ids [T, B] or numbers [T, B, outputs]; -1 or NaN is no target.
+            Ids [T, B] or numbers [T, B, outputs], likewise; -1, NaN, and what is masked or missing are no target.
         resets : array_like or None
-            Boolean mask [T, B]: lanes whose state and influence are zeroed before a step.
+            Mask [T, B], boolean or 0 and 1: lanes whose state and influence are zeroed before a step.
 
         Returns
         -------
         ndarray [T]
             Mean loss of each step over the lanes that have a target, in nats; NaN where none has.
         """
-        return self._learn(("xs", "ys"), xs, ys, resets, single=False)
+        return self._learn(self._sequence, xs, ys, resets)
 
-    def shadow(self, estimator: Estimator) -> Shadow:
+    def shadow(self, estimator: Estimator | Callable[[], object]) -> Shadow:
         """Attach a passive estimator that watches the same stream from now on.
+
+        Parameters
+        ----------
+        estimator : rtrl.estimators.Estimator or callable
+            A spec such as ``rtrl.RTRL()``; or a class of `rtrl.reference`, or of one's own after `rtrl.reference.Estimator`, or a
+            function that makes such an object, called once for each lane: ``lambda: rtrl.reference.TBPTT(10)``.  These are
+            Python, at the speed of NumPy.
 
         Returns
         -------
         Shadow
             Its gradients, and their cosine with and relative error against the session's.
+
+        Notes
+        -----
+        What a shadow in Python raises (Ctrl-C inside it as well) comes out of the call of the session when the time step is
+        complete, and ends a `run`.  The next call goes on without the shadow.  Files leave such shadows out; attach them again
+        after `load`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not an estimator, or does not fit the network; nothing is attached then.
         """
-        if not isinstance(estimator, Estimator):
-            raise TypeError(f"estimator must be an estimator such as rtrl.RTRL(); got {estimator!r}")
-        estimator.check(self.network)
-        compiled = estimator.suited(self.network, self.batch_size)._compiled(self.network.dtype.name)
-        shadow = Shadow(estimator, self.network)
+        if isinstance(estimator, Estimator):
+            estimator.check(self.network)
+            lanes, compiled = None, estimator.suited(self.network, self.batch_size)._compiled(self.network.dtype.name)
+        else:
+            from rtrl._foreign import Lanes  # the reference is not needed otherwise
+
+            lanes = Lanes(estimator, self)
+            compiled = rtrl_core.core(self.network.dtype.name).Foreign(lanes)
+        shadow = Shadow(estimator, self.network, lanes)
         self._engine.shadow(compiled, self.influence_cap, shadow, self._shadows)
         return shadow
 
     def save(self, path: str | bytes | PathLike | BinaryIO) -> None:
-        """Write everything to a file.
+        """Write everything but shadows in Python to a file.
+
+        pickle and copy do the same in memory: what they give is a session of its own, with a network of its own.
 
         Parameters
         ----------

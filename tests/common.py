@@ -64,6 +64,7 @@ NO_TROUBLE = dict.fromkeys(
         "state_not_finite",
         "loss_not_finite",
         "updates_skipped",
+        "updates_scaled",
         "shadows_capped",
         "shadows_not_finite",
     ),

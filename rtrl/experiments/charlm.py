@@ -61,6 +61,7 @@ class Settings(Recipe):
     )
 
     def __post_init__(self):
+        super().__post_init__()
         if self.validate_every % self.window:
             raise ValueError(f"--validate must be a multiple of --window; got {self.validate_every} and {self.window}")
 

@@ -90,7 +90,7 @@ cdef class Assembly(Clock):
         cdef int l
         arena.prefix = "session."
         self.counters = arena.integers("counters", "state", COUNTERS, (ENDLESS, 1, *[ENDLESS] * (COUNTERS - 2)), (-1, *[0] * (COUNTERS - 1)))
-        net.clock = self.counters + CLOCK
+        net.clock, net.open = self.counters + CLOCK, self.counters + OPEN
         self.live.s = arena.reals("s", "state", lanes * kn)
         self.live.bad = arena.ids("bad", "state", lanes, 1)
         self.live.records, self.live.learns = net.records, True
@@ -121,23 +121,26 @@ cdef class Assembly(Clock):
         self.probe = arena.reals("probe", "workspace", self.parameters if absorbs else 0)
 
     cdef watch(self, Arena arena, Estimator estimator, double cap, str prefix):
-        """Buffers of one estimator, with its gradient."""
+        """Buffers of one estimator, with its gradient; a checkpoint holds nothing of one that is written in Python."""
+        cdef bint lasts = not isinstance(estimator, Foreign)
         arena.prefix = prefix
         estimator.net, estimator.cap = self.net, cap
         estimator.metric = None if self.optimizer is None else self.optimizer.metric
-        estimator.gradient = arena.reals("gradient", "gradient", self.parameters)
-        estimator.counts = arena.integers("counts", "state", 2 * <double>self.net.lanes, ENDLESS)
+        estimator.gradient = arena.reals("gradient", "gradient" if lasts else "workspace", self.parameters)
+        estimator.counts = arena.integers("counts", "state" if lasts else "workspace", 2 * <double>self.net.lanes, ENDLESS)
         estimator.layout(arena)
 
     cdef Arena attach(self, Estimator estimator, double cap):
         """Let another estimator watch the stream from now on; returns its memory."""
         cdef Arena arena = Arena(self.admit)
         cdef Estimator last = self.estimator
+        cdef bint lasts = not isinstance(estimator, Foreign)
+        cdef str name = f"shadow{len(self.lasting())}." if lasts else f"foreign{len(self.shadows)}."
         for _ in range(2):
-            self.watch(arena, estimator, cap, f"shadow{len(self.shadows)}.")
-            estimator.kept = arena.reals("kept", "gradient", self.parameters)
-            if self.dense is not None:
-                arena.prefix = f"dense.{len(self.shadows) + 1}."
+            self.watch(arena, estimator, cap, name)
+            estimator.kept = arena.reals("kept", "gradient" if lasts else "workspace", self.parameters)
+            if self.dense is not None and lasts:
+                arena.prefix = f"dense.{len(self.lasting()) + 1}."
                 estimator.layout_dense(arena)
             if arena.base is NULL:
                 arena.allocate()
@@ -146,6 +149,10 @@ cdef class Assembly(Clock):
         last.next = estimator
         self.shadows.append((estimator, arena))
         return arena
+
+    cdef list lasting(self):
+        """Shadows that a checkpoint holds: those that are compiled."""
+        return [estimator for estimator, _ in self.shadows if not isinstance(estimator, Foreign)]
 
     def need_dense(self):
         """Room for dense inputs, allocated when the first of them arrives; returns whether that was now."""
@@ -158,7 +165,7 @@ cdef class Assembly(Clock):
             self.net.records[0].x = arena.reals("record.x", "state", count)
             self.trial_stream.records[0].x = arena.reals("trial.x", "workspace", count)
             self.given_x = arena.reals("given_x", "workspace", count)
-            for i, estimator in enumerate([self.estimator, *(shadow for shadow, _ in self.shadows)]):
+            for i, estimator in enumerate([self.estimator, *self.lasting()]):
                 arena.prefix = f"dense.{i}."
                 (<Estimator>estimator).layout_dense(arena)
             if arena.base is NULL:

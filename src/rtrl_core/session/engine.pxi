@@ -10,7 +10,7 @@ PARAMETER_CHUNK = CHUNK              # the flat array of parameters is a whole n
 def registry(kind):
     """Classes of floor 4 by name; kind is "cells", "estimators", "readouts" or "optimizers"."""
     base = {"cells": Cell, "estimators": Estimator, "readouts": Readout, "optimizers": Optimizer}[kind]
-    return {each.__name__: each for each in base.__subclasses__()}
+    return {each.__name__: each for each in base.__subclasses__() if each.options is not None}
 
 
 def random_signs(seed, step, lane, stage, Py_ssize_t count, int8_t[::1] out):
@@ -305,6 +305,7 @@ cdef class Engine(Usual):
             for b in range(self.net.lanes):
                 if lanes[b]:
                     self.clear(b)
+            self.raise_failure()
         finally:
             self.lock.release(False)
 
@@ -336,6 +337,7 @@ cdef class Engine(Usual):
             "state_not_finite": self.counters[BAD_STATE],
             "loss_not_finite": self.counters[BAD_LOSS],
             "updates_skipped": self.counters[SKIPPED],
+            "updates_scaled": 0 if self.optimizer is None or self.optimizer.outliers is NULL else self.optimizer.outliers[1],
             "shadows_capped": sum(guarded(shadow, 0) for shadow, _ in self.shadows),
             "shadows_not_finite": sum(guarded(shadow, 1) for shadow, _ in self.shadows),
         }

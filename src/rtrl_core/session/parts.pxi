@@ -12,7 +12,7 @@ cdef enum:
     COUNTERS = 6
     TURN_FROM = 4                    # steps with the same weights from which on it pays to transpose them
     PIECES_PER_SECOND = 10           # of a long run, so that Ctrl-C is heard ...
-    PIECE_GROWTH = 16                # ... and how much longer than the last a piece may be; the first is one step
+    PIECE_GROWTH = 4                 # ... and how much longer than the last a piece may be; the first is one step
     FLOPS_PER_THREAD = 20000000      # a thread with less to do in a step need not pay; measured by bench/threads.py
 
 cdef enum Work:
@@ -37,8 +37,8 @@ cdef struct Job:
 
 
 cdef void observe_all(Estimator estimator, Team team, bint fresh) noexcept nogil:
-    """Let the whole chain of estimators observe the current record, those that are (not) fresh."""
-    if estimator.fresh == fresh:
+    """Let the whole chain of estimators observe the current record, those that are (not) fresh or late."""
+    if (estimator.fresh or estimator.late) == fresh:
         estimator.observe(team)
     if estimator.next is not None:
         observe_all(estimator.next, team, fresh)

@@ -14,8 +14,18 @@ cdef class Region(Arguments):
         else:
             with nogil, parallel(num_threads=threads):
                 self.work(team_here(&self.barrier), job)
+        if job.work != CLOSE:            # the call that closes a step has more to do
+            self.raise_failure()
+
+    cdef raise_failure(self):
+        """Raise what an estimator written in Python did, now that the session is whole."""
+        if self.net.failure is not None:
+            failure, self.net.failure = self.net.failure, None
+            raise failure
 
     cdef void work(self, Team team, const Job *job) noexcept nogil:
         cdef unsigned int mode = work_begins()
+        if team.rank == 0:
+            self.net.mode = mode
         self.play(team, job)
         work_ends(mode)
