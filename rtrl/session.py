@@ -191,7 +191,9 @@ class Session(Calls):
         return shadow
 
     def save(self, path: str | bytes | PathLike | BinaryIO) -> None:
-        """Write everything to a file.
+        """Write everything but shadows in Python to a file.
+
+        pickle and copy do the same in memory: what they give is a session of its own, with a network of its own.
 
         Parameters
         ----------

@@ -110,6 +110,7 @@ def limited():
     found["snap 2"] = dict(cell="rnn", estimator=rtrl.SnAp(2), sparsity=0.5)
     found["nobacktrack kalman"] = dict(cell="lstm", estimator=rtrl.NoBackTrack("kalman"), optimizer=rtrl.Kalman(0.01))
     found["exact fisher"] = dict(cell="rnn", estimator=rtrl.RFLO(), optimizer=rtrl.Kalman(0.01, fisher="exact"))
+    found["outliers"] = dict(cell="rnn", estimator=rtrl.SnAp(), optimizer=rtrl.RMSprop(0.01, clip_outliers=5.0))
     found["shadows"] = dict(cell="rnn", estimator=rtrl.RTRL(), shadow=[rtrl.TBPTT(3), rtrl.BlockOK(2, 3), rtrl.UORO()])
     return found
 
