@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -202,6 +203,41 @@ def test_another_series_under_the_same_name_is_not_mixed_in(tmp_path):
     assert status == 1 and "the first 150 samples of" in told and "t.csv are not those that this run has read" in told
     series(path, [*NOISE, *NOISE])  # a file that has grown is the same series
     assert command(*words, "--steps", "300", "--resume")[0] == 0
+
+
+def test_results_of_another_series_do_not_stand_beside_new_ones(tmp_path):
+    path, out = series(tmp_path / "t.csv", NOISE), tmp_path / "out"
+    done = forecast.Settings(estimator=LastValue(), series=str(path), window=50)
+    perform.perform(done, out)
+    series(path, [*NOISE[:200], 1, *NOISE[201:]])
+    with pytest.raises(ValueError, match="cannot be resumed: the first 300 samples of .*t.csv are not those"):
+        perform.perform(replace(done), out, resume=True)
+    series(path, [*NOISE, *NOISE])
+    assert perform.perform(replace(done, steps=200), out, resume=True).step == 300  # it is done, and more than that
+    assert perform.perform(replace(done), out, resume=True).step == 600
+
+
+@pytest.mark.parametrize("change", [lambda path: series(path, [*NOISE, *NOISE]), lambda path: series(path, ["-"]), os.remove])
+def test_what_becomes_of_a_file_while_a_run_is_at_work_does_not_matter(tmp_path, change):
+    path = series(tmp_path / "t.csv", NOISE)
+    settings = forecast.Settings(estimator=LastValue(), series=str(path), window=50)
+    result = perform.perform(settings, tmp_path / "out", show=lambda row: change(path) if row["step"] == 100 else None)
+    assert (result.step, result.work, result.done) == (300, 300, True)
+
+
+def test_settings_travel_without_their_samples(tmp_path):
+    settings = forecast.Settings(estimator=LastValue(), series=str(series(tmp_path / "t.csv", NOISE)))
+    sent = pickle.dumps(settings)
+    assert len(sent) < 2000
+    np.testing.assert_array_equal(pickle.loads(sent).samples()[0][:, 0], NOISE)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [("", "one is empty"), ("a,,b", "one is empty"), ('"a,b', "list of names"), ("a\nb", "list")]
+)
+def test_lists_of_names_that_are_none(tmp_path, names, words):
+    with pytest.raises(ValueError, match=words):
+        forecast.Settings(estimator=LastValue(), series=names)
 
 
 def test_a_file_that_changed_is_read_again(tmp_path):

@@ -50,6 +50,8 @@ def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
     tell, show = tell or (lambda run, step: None), show or (lambda row: None)
     store = Store(folder, settings)
     if store.check(resume) and store.reached() >= settings.work:
+        with _resumed(store):
+            settings.check(store.kept())  # its results may soon stand beside those of others
         found = read_result(store.folder)
         for row in found.rows:
             show(row)

@@ -86,6 +86,9 @@ class Settings:
         """How much a run has to do, in its own units."""
         return self.steps
 
+    def check(self, state):
+        """Raise ValueError if a run that kept this state has read other data than these settings give; see `Run.save`."""
+
     def describe(self):
         """All fields that may change a result, as plain data."""
         return {field.name: _plain(getattr(self, field.name)) for field in _fields(self) if field.metadata.get("shown", True)}

@@ -110,6 +110,10 @@ class Store:
         state = self._checkpoint()
         return 0 if state is None else state["step"]
 
+    def kept(self):
+        """What that run kept as plain data."""
+        return self._checkpoint()["state"]
+
     def _checkpoint(self):
         try:
             return read_state(self.folder)

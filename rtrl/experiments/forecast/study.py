@@ -117,8 +117,26 @@ class Settings(Recipe):
         """Values [N, columns] of all columns, and how many of them, the first ones, are forecast."""
         if self.series is None:
             return _synthetic(self.seed, self.steps), 1
-        values, targets = _read(self.series, self.column, self.inputs)
+        values, targets = self._files
         return values[: self.steps], targets
+
+    @functools.cached_property
+    def _files(self):
+        """All samples as they were when these settings were made: others may write to the files while a run is at work."""
+        return _read(self.series, self.column, self.inputs)
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_files"}  # another process reads them itself
+
+    def digest(self, steps):
+        """Fingerprint of the first samples."""
+        values = _synthetic(self.seed, max(steps, self.steps)) if self.series is None else self._files[0]
+        return hashlib.blake2b(values[:steps].tobytes(), digest_size=8).hexdigest()
+
+    def check(self, state):
+        if state.get("read", self.digest(state["step"])) != self.digest(state["step"]):
+            words = self.series or "the Mackey-Glass series"
+            raise ValueError(f"the first {state['step']} samples of {words} are not those that this run has read")
 
     def start(self):
         return _Forecast(self)
@@ -131,7 +149,13 @@ def _synthetic(seed, steps):
 
 def listed(names):
     """The names of a list that commas separate; a name with a comma is quoted, as in CSV files."""
-    return [name.strip() for name in next(csv.reader([names], skipinitialspace=True))]
+    try:
+        found = [name.strip() for row in csv.reader([names], skipinitialspace=True, strict=True) for name in row]
+    except csv.Error as error:
+        raise ValueError(f"{names!r} is not a list of names: {error}") from None
+    if not all(found) or not found:
+        raise ValueError(f"{names!r} is not a list of names: one is empty")
+    return found
 
 
 def _read(series, column, inputs):
@@ -161,8 +185,6 @@ class Stream:
 
     Attributes
     ----------
-    samples : ndarray [N, all columns]
-        What is forecast and what is only read.
     values, scaled : ndarray [N, columns]
         What is forecast, and its changes over `ahead` samples in running units.
     scale : ndarray [N, columns]
@@ -176,8 +198,7 @@ class Stream:
     """
 
     def __init__(self, settings):
-        self.samples, columns = settings.samples()
-        samples = self.samples
+        samples, columns = settings.samples()
         self.values = samples[:, :columns]
         self.scaled, self.scale = scaling.changes(self.values, settings.ahead, settings.lookback)
         values = scaling.standardised(samples, settings.lookback)
@@ -250,16 +271,11 @@ class _Forecast(Run):
     def save(self, path):
         self._model.save(path)
         waiting = self._forecasts[self.step : self.step + self.settings.ahead]
-        kept = {"step": self.step, "read": self._digest(self.step)}
+        kept = {"step": self.step, "read": self.settings.digest(self.step)}
         return {**kept, **{name: _plain(value) for name, value in (("waiting", waiting), ("sums", self._sums))}}
 
-    def _digest(self, steps):
-        """Fingerprint of the first samples."""
-        return hashlib.blake2b(self._stream.samples[:steps].tobytes(), digest_size=8).hexdigest()
-
     def load(self, path, state):
-        if state.get("read", self._digest(state["step"])) != self._digest(state["step"]):
-            raise ValueError(f"the first {state['step']} samples of {self.settings.series} are not those that this run has read")
+        self.settings.check(state)
         self._model.load(path)
         self.step, self._sums = state["step"], np.array(state["sums"], float)
         self._forecasts[self.step : self.step + self.settings.ahead] = np.array(state["waiting"], float)
