@@ -5,6 +5,7 @@ pyarrow are known by what they offer; none of them is imported.
 """
 
 import numbers
+import sys
 
 import numpy as np
 
@@ -69,13 +70,13 @@ def place_of(where):
 
 
 def _array(name, value, expected):
-    if isinstance(value, (list, tuple)) and any(isinstance(each, np.ma.MaskedArray) for each in value):
-        value = np.ma.array(value)  # which keeps their masks, as numpy.asarray does not
     missing = None
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
-            missing = np.ma.getmaskarray(value)
-        value = value.data
+    if ma := sys.modules.get("numpy.ma"):  # whoever has a masked array has imported it; importing it here would take a megabyte
+        if isinstance(value, (list, tuple)) and any(isinstance(each, ma.MaskedArray) for each in value):
+            value = ma.array(value)  # which keeps their masks, as numpy.asarray does not
+        if isinstance(value, ma.MaskedArray):
+            missing = ma.getmaskarray(value) if ma.is_masked(value) else None
+            value = value.data
     try:
         array = np.asarray(value)
     except Exception as error:
@@ -111,7 +112,7 @@ def _numbers(name, array, expected):
     values, missing = np.full(array.shape, np.nan), np.zeros(array.shape, bool)
     whole = array.size > 0
     for place, each in np.ndenumerate(array):
-        if array.ndim and (each is None or each is np.ma.masked or type(each).__name__ == "NAType"):
+        if array.ndim and (each is None or type(each).__name__ in ("NAType", "MaskedConstant")):
             missing[place] = True
         elif isinstance(each, numbers.Number) and not isinstance(each, complex) and _fits(each):
             values[place] = each

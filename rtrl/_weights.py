@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtrl._arrays import complete
+
 __all__ = ["Loaded", "checked"]
 
 
@@ -41,14 +43,10 @@ def checked(state, layout, exist, strict):
         wrong += [f"{kind}: {', '.join(map(repr, names))}" for kind, names in zip(("missing", "unexpected"), loaded) if names]
     flat, given = layout.zeros(), [name for name in exist if name in state]
     for name in given:
-        value = state[name] if np.ma.isMaskedArray(state[name]) else np.asarray(state[name])
-        if value.dtype.kind not in "fiu":
-            raise TypeError(f"state[{name!r}] must be an array of numbers; got an array of {value.dtype}")
+        value = complete(f"state[{name!r}]", state[name], "fiu", "an array of numbers")
         if (value.dtype, value.shape) != (layout.dtype, exist[name].shape):
             expected = f"{layout.dtype} of shape {exist[name].shape}"
             wrong.append(f"{name!r} must be {expected}, got {value.dtype} of shape {value.shape}")
-        elif np.ma.is_masked(value):
-            wrong.append(f"{name!r} must have no masked entries")
         elif value[~exist[name]].any():
             place = tuple(map(int, np.argwhere((value != 0) & ~exist[name])[0]))
             wrong.append(f"{name!r} must be 0 where there is no weight (see masks), got {value[place]!r} at index {place}")

@@ -68,6 +68,22 @@ def test_sizes_around_the_vector_width(cell, estimator, dtype):
     assert_equal_runs(session(cell, estimator, rtrl.SGD(0.05), dtype=dtype, batch_size=2), *stream(18, 2))
 
 
+@both_widths
+@pytest.mark.parametrize("cell, maps", [(rtrl.RNN(33), 1), (rtrl.GRU(17), 4), (rtrl.LSTM(17), 4), (rtrl.RHN(37), 2)])
+@pytest.mark.parametrize(
+    "estimator", [rtrl.KFRTRL(block=4), rtrl.KFRTRL(block=3, average=2), rtrl.BlockOK(4, 3), rtrl.OK(3)], ids=repr
+)
+def test_nothing_beside_the_influence(cell, maps, estimator, dtype):
+    """Products go on to whole vectors; columns of A's last panel that belong to no weight stay 0, so that norms are right."""
+    ran = session(cell, estimator, rtrl.SGD(0.05), dtype=dtype, batch_size=2)
+    ran.run(*stream(18, 2))
+    panel, columns = 128 // np.dtype(dtype).itemsize, maps * cell.hidden
+    panels = -(-columns // panel)
+    A = ran._arrays["estimator.A0"].reshape(-1, panels, (2 if isinstance(cell, rtrl.LSTM) else 1) * cell.hidden, panel)
+    assert A[:, -1, :, : columns % panel].all(axis=0).any()
+    assert not A[:, -1, :, columns % panel :].any()
+
+
 @every_block
 def test_low_level_calls(estimator):
     """With resets, and the influence in the middle of it."""

@@ -186,7 +186,7 @@ def heard_during(call, handler, ran):
         signal.signal(signal.SIGINT, previous)
 
 
-LONG = np.zeros(3_000_000, np.int32)
+LONG = np.zeros(2**18, np.int32)  # converted at once, before the first step
 INSIDE = {
     "run": lambda ran: ran.run(LONG, LONG),
     "evaluate": lambda ran: ran.evaluate(LONG, LONG),

@@ -73,7 +73,7 @@ REFUSED = {
     "type": (lambda state: state.update({"cell.0.weight": np.ones(SHAPE, "f4")}), "must be float64 .* got float32"),
     "integers": (lambda state: state.update({"cell.0.weight": np.ones(SHAPE, int)}), "must be float64 .* got int64"),
     "order of bytes": (lambda state: state.update({"cell.0.weight": np.ones(SHAPE, ">f8")}), "must be float64 .* got >f8"),
-    "masked": (lambda state: state.update({"cell.0.weight": np.ma.masked_all(SHAPE)}), "no masked entries"),
+    "masked": (lambda state: state.update({"cell.0.weight": np.ma.masked_all(SHAPE)}), "no missing values"),
     "two": (
         lambda state: state.update({"cell.0.weight": np.ones(2), "readout.weight": np.ones(3)}),
         r"'cell\.0\.weight' must .*; 'readout\.weight' must",

@@ -20,17 +20,16 @@ RTRL_FLATTEN void row_panels_of(const long maps, long cols, const real *coefs, c
     for (; cols > 0; cols -= PANEL, W += PANEL, out += panel) {
         const long run = cols < PANEL ? cols : PANEL;
         long q = 0;
-        for (; q + VEC <= run; q += VEC) {
-            for (long a = 0; a < maps; a++) RTRL_PREFETCH(W + at[a] * ldw + q + ahead);
-            Vec sum = vec_of(coefs[0]) * vec_load(W + at[0] * ldw + q);
-            for (long a = 1; a < maps; a++) sum = vec_fma(vec_of(coefs[a]), vec_load(W + at[a] * ldw + q), sum);
-            vec_store(out + q, sum);
+#define ROW(count)                                                                            \
+        {                                                                                     \
+            for (long a = 0; a < maps; a++) RTRL_PREFETCH(W + at[a] * ldw + q + ahead);       \
+            Vec sum = vec_of(coefs[0]) * vec_some(W + at[0] * ldw + q, count);                \
+            for (long a = 1; a < maps; a++) sum = vec_fma(vec_of(coefs[a]), vec_some(W + at[a] * ldw + q, count), sum); \
+            vec_store_some(out + q, sum, count);                                              \
         }
-        for (; q < run; q++) {
-            real sum = coefs[0] * W[at[0] * ldw + q];
-            for (long a = 1; a < maps; a++) sum = RTRL_FMA(coefs[a], W[at[a] * ldw + q], sum);
-            out[q] = sum;
-        }
+        for (; q + VEC <= run; q += VEC) ROW(VEC)
+        if (q < run) ROW(run - q)
+#undef ROW
     }
 }
 
@@ -40,12 +39,6 @@ RTRL_INLINE void row_panels(long maps, long cols, const real *coefs, const real 
     else if (maps == 3) row_panels_of(3, cols, coefs, W, ldw, at, ahead, out, panel);
     else row_panels_of(maps, cols, coefs, W, ldw, at, ahead, out, panel);
 }
-
-#if defined(__GNUC__)
-#define EACH_VEC(index) _Pragma("GCC unroll 32") for (long index = 0; index < PANEL / VEC; index++)
-#else
-#define EACH_VEC(index) for (long index = 0; index < PANEL / VEC; index++)
-#endif
 
 #define EACH_TERM(body)                                                                       \
     for (long s = 0; s < terms; s++)                                                          \
@@ -61,53 +54,42 @@ RTRL_FLATTEN void add_terms(long rows, long run, real factor, const real *room, 
     for (long i = 0; i < rows; i++, room += PANEL, P += ldp, out += PANEL) {
         if (run == PANEL) {
             Vec sum[128 / sizeof(Vec)];
-            EACH_VEC(v) sum[v] = factor == 0 ? (Vec){0} : vec_of(factor) * vec_load(room + v * VEC);
-            EACH_TERM(EACH_VEC(v) sum[v] = vec_fma(vec_load(left + v * VEC), vec_load(right + v * VEC), sum[v]);)
-            EACH_VEC(v) vec_store(out + v * VEC, sum[v]);
+            EACH(v, PANEL / VEC) sum[v] = factor == 0 ? (Vec){0} : vec_of(factor) * vec_load(room + v * VEC);
+            EACH_TERM(EACH(v, PANEL / VEC) sum[v] = vec_fma(vec_load(left + v * VEC), vec_load(right + v * VEC), sum[v]);)
+            EACH(v, PANEL / VEC) vec_store(out + v * VEC, sum[v]);
             continue;
         }
         long q = 0;
-        for (; q + VEC <= run; q += VEC) {
-            Vec one = factor == 0 ? (Vec){0} : vec_of(factor) * vec_load(room + q);
-            EACH_TERM(one = vec_fma(vec_load(left + q), vec_load(right + q), one);)
-            vec_store(out + q, one);
+#define ONE(count)                                                                            \
+        {                                                                                     \
+            Vec one = factor == 0 ? (Vec){0} : vec_of(factor) * vec_some(room + q, count);    \
+            EACH_TERM(one = vec_fma(vec_some(left + q, count), vec_load(right + q), one);)    \
+            vec_store_some(out + q, one, count);                                              \
         }
-        for (; q < run; q++) {
-            real sum = factor == 0 ? 0 : factor * room[q];
-            EACH_TERM(sum = RTRL_FMA(left[q], right[q], sum);)
-            out[q] = sum;
-        }
+        for (; q + VEC <= run; q += VEC) ONE(VEC)
+        if (q < run) ONE(run - q)
+#undef ONE
     }
 }
 
 #define MIX_AHEAD 8 /* rows */
 
-/* One number of `outs` <= 8 results. */
-RTRL_INLINE void mix_few(long outs, long products, const real *mix, long ldm, const real *from, long apart, long terms, long parts,
-                         const real *P, long step, long part, const real *d, real *out, long size) {
-    real sum[8] = {0};
-    for (long k = 0; k < outs; k++) {
-        for (long j = 0; j < products; j++) sum[k] = RTRL_FMA(mix[k * ldm + j], from[j * apart], sum[k]);
-        EACH_TERM(sum[k] = RTRL_FMA(left[0], right[k * terms * parts * PANEL], sum[k]);)
-    }
-    for (long k = 0; k < outs; k++) out[k * size] = sum[k];
-}
-
-/* `vecs` vectors of one row of `outs` results (both constant). */
-RTRL_FLATTEN void mix_tile(const long outs, const long vecs, long products, const real *mix, long ldm, const real *from, long apart,
-                           long terms, long parts, const real *P, long step, long part, const real *d, real *out, long size) {
+/* `vecs` vectors of one row of `outs` results (both constant), or the first `width` numbers of one vector. */
+RTRL_FLATTEN void mix_tile(const long outs, const long vecs, long width, long products, const real *mix, long ldm,
+                           const real *from, long apart, long terms, long parts, const real *P, long step, long part, const real *d,
+                           real *out, long size) {
     Vec sum[16], x[2];
     EACH(s, outs * vecs) sum[s] = (Vec){0};
     for (long j = 0; j < products; j++) {
-        EACH(v, vecs) x[v] = vec_load(from + j * apart + v * VEC);
+        EACH(v, vecs) x[v] = vec_some(from + j * apart + v * VEC, width - v * VEC);
         EACH(k, outs) EACH(v, vecs) sum[k * vecs + v] = vec_fma(vec_of(mix[k * ldm + j]), x[v], sum[k * vecs + v]);
     }
     EACH_TERM({
-        EACH(v, vecs) x[v] = vec_load(left + v * VEC);
+        EACH(v, vecs) x[v] = vec_some(left + v * VEC, width - v * VEC);
         EACH(k, outs) EACH(v, vecs)
             sum[k * vecs + v] = vec_fma(x[v], vec_load(right + k * terms * parts * PANEL + v * VEC), sum[k * vecs + v]);
     })
-    EACH(k, outs) EACH(v, vecs) vec_store(out + k * size + v * VEC, sum[k * vecs + v]);
+    EACH(k, outs) EACH(v, vecs) vec_store_some(out + k * size + v * VEC, sum[k * vecs + v], width - v * VEC);
 }
 
 /* Columns [0, run) of one panel of `rank` matrices A, `size` apart, of which the first `products` count; mix [rank, ldm],
@@ -123,16 +105,16 @@ RTRL_INLINE void mix_terms(long rows, long run, long rank, const real *mix, long
         for (long j = 0; j < products; j++) soon_needed(A + j * size + MIX_AHEAD * PANEL, PANEL, 0);
         EACH_TERM(soon_needed(left + MIX_AHEAD * ldp, PANEL, 0); (void)right;)
         for (long j = 0; strips && j < products; j++) memcpy(room + j * PANEL, A + j * size, (size_t)run * sizeof(real));
-#define TILES(outs, vecs)                                                                     \
-    for (; q + vecs * VEC <= run; q += vecs * VEC)                                            \
-        mix_tile(outs, vecs, products, mix + k * ldm, ldm, from + q, apart, terms, parts, P + q, step, part, \
+#define TILES(outs, vecs, width)                                                              \
+    for (; q + width <= run; q += width)                                                      \
+        mix_tile(outs, vecs, width, products, mix + k * ldm, ldm, from + q, apart, terms, parts, P + q, step, part, \
                  d + k * terms * parts * PANEL + q, A + k * size + q, size);
 #define STRIPS(outs)                                                                          \
     for (; k + outs <= rank; k += outs) {                                                     \
         q = 0;                                                                                \
-        TILES(outs, 2) TILES(outs, 1)                                                         \
-        for (; q < run; q++) mix_few(outs, products, mix + k * ldm, ldm, from + q, apart, terms, parts, P + q, step, part, \
-                                     d + k * terms * parts * PANEL + q, A + k * size + q, size); \
+        TILES(outs, 2, 2 * VEC) TILES(outs, 1, VEC)                                           \
+        const long rest = run - q;                                                            \
+        if (rest > 0) TILES(outs, 1, rest)                                                    \
     }
         if (REGISTERS > 16) STRIPS(8)
         STRIPS(4) STRIPS(2) STRIPS(1)
@@ -141,6 +123,5 @@ RTRL_INLINE void mix_terms(long rows, long run, long rank, const real *mix, long
     }
 }
 #undef EACH_TERM
-#undef EACH_VEC
 
 #endif

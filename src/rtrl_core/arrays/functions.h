@@ -32,6 +32,9 @@ typedef uint32_t RealBits;
 #define LN2_LOW 0x1.0bfbe8p-15f
 #endif
 #define ONE_OVER_LN2 ((real)1.4426950408889634)
+/* Of its own width: not every compiler sees that a way through double and back changes nothing. */
+#define real_abs BY_WIDTH(fabsf, fabs)
+#define real_copysign BY_WIDTH(copysignf, copysign)
 /* 1.5 * 2^MANTISSA: adding it rounds to an integer, which then sits in the low bits of the sum. */
 #define ROUNDER ((real)((RealBits)3 << (MANTISSA - 1)))
 
@@ -87,7 +90,7 @@ RTRL_INLINE real exp1(real x) {
  * s + (y - 2s - s y) / (y + 2), and an s close to the result leaves the roundings of the fraction little
  * weight: s = |x| for k = 0, where y - 2s is `rest`, and 1/4 for k = 1, |x| between .17 and .52. */
 RTRL_INLINE real tanh1(real x) {
-    const real size = (real)fabs(x), twice = 2 * size > TANH_ONE ? TANH_ONE : 2 * size;
+    const real size = real_abs(x), twice = 2 * size > TANH_ONE ? TANH_ONE : 2 * size;
     real k, r;
     const real rest = exp_reduced(twice, &k, &r), power = power_of_two(k);
     /* Products with a power of two are exact; `low` returns what the first sum rounded off. */
@@ -95,13 +98,13 @@ RTRL_INLINE real tanh1(real x) {
     const real y = high + RTRL_FMA(power, rest, low);
     const real base = k == 0 ? size : k == 1 ? (real)0.25 : 0;
     const real over = RTRL_FMA(-base, y, k == 0 ? rest : y - 2 * base);
-    return (real)copysign(base + over / (y + 2), x);
+    return real_copysign(base + over / (y + 2), x);
 }
 
 /* With tail = e^-|x| and u = tail / (1 + tail): 1 - u on the right, tail - tail u on the left, where
  * all digits of the tail count.  One rounding less than 1 / (1 + e^-x). */
 RTRL_INLINE real sigmoid1(real x) {
-    const real tail = exp1(-(real)fabs(x)), side = x < 0 ? tail : 1;
+    const real tail = exp1(-real_abs(x)), side = x < 0 ? tail : 1;
     return RTRL_FMA(-side, tail / (1 + tail), side);
 }
 
@@ -114,11 +117,15 @@ RTRL_INLINE void exps(long n, const real *x, real *y) {
 RTRL_INLINE double softmax(long n, real *z) {
     enum { BLOCK = 16 };
     const long whole = n - n % BLOCK, count = n - whole;
-    real end[BLOCK], *last = z + whole, top = -(real)INFINITY;
+    real end[BLOCK], tops[BLOCK], *last = z + whole;
     double sums[BLOCK] = {0};
-    RTRL_SIMD for (long i = 0; i < BLOCK; i++) end[i] = i < count ? last[i] : -(real)INFINITY;
-    RTRL_SIMD_MAX(top) for (long i = 0; i < whole; i++) top = z[i] > top ? z[i] : top;
-    RTRL_SIMD_MAX(top) for (long i = 0; i < BLOCK; i++) top = end[i] > top ? end[i] : top;
+    RTRL_SIMD for (long i = 0; i < BLOCK; i++) tops[i] = end[i] = i < count ? last[i] : -(real)INFINITY;
+    for (long first = 0; first < whole; first += BLOCK)
+        RTRL_SIMD for (long i = 0; i < BLOCK; i++) tops[i] = larger(z[first + i], tops[i]);
+    EACH(i, 8) tops[i] = larger(tops[i + 8], tops[i]);
+    EACH(i, 4) tops[i] = larger(tops[i + 4], tops[i]);
+    EACH(i, 2) tops[i] = larger(tops[i + 2], tops[i]);
+    const real top = larger(tops[1], tops[0]);
     for (long first = 0; first < whole; first += BLOCK)
         RTRL_SIMD for (long i = 0; i < BLOCK; i++) sums[i] += z[first + i] = exp1(z[first + i] - top);
     RTRL_SIMD for (long i = 0; i < BLOCK; i++) sums[i] += end[i] = exp1(end[i] - top);

@@ -42,8 +42,8 @@ RTRL_INLINE void tiled_turned(long inner, long rows, const real *Y, long ldy, ui
         EACH(i, 16) {
             const long at = k + 2 * i;
             __m512i some[PIECES];
-            tiles_pairs((__m512)tiles_some(Y + at * ldy, at < inner ? rows : 0),
-                        (__m512)tiles_some(Y + (at + 1) * ldy, at + 1 < inner ? rows : 0), some);
+            tiles_pairs((__m512)vec_some(Y + at * ldy, at < inner ? rows : 0),
+                        (__m512)vec_some(Y + (at + 1) * ldy, at + 1 < inner ? rows : 0), some);
             EACH(piece, PIECES) pairs[piece][i] = (Vec)some[piece];
         }
         EACH(piece, PIECES) {

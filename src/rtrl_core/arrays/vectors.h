@@ -143,10 +143,12 @@ RTRL_INLINE void scale(long n, real alpha, real *x) {
     RTRL_SIMD for (long i = 0; i < n; i++) x[i] *= alpha;
 }
 
-/* -inf for n = 0.  No order of comparisons gives another result, so the compiler may choose it. */
+/* -inf for n = 0. */
 RTRL_INLINE real maximum(long n, const real *x) {
-    real top = -(real)INFINITY;
-    RTRL_SIMD_MAX(top) for (long i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+    real parts[PARTS], top = -(real)INFINITY;
+    EACH(part, PARTS) parts[part] = top;
+    RTRL_IN_PARTS(n, parts[part] = larger(x[i], parts[part]);)
+    EACH(part, PARTS) top = larger(parts[part], top);
     return top;
 }
 

@@ -51,12 +51,9 @@ RTRL_INLINE real real_sqrt(real x) {
 #include <omp.h>
 #define RTRL_OPENMP 1
 #define RTRL_SIMD _Pragma("omp simd")
-#define RTRL_PRAGMA(text) _Pragma(#text)
-#define RTRL_SIMD_MAX(result) RTRL_PRAGMA(omp simd reduction(max : result))
 #else
 #define RTRL_OPENMP 0
 #define RTRL_SIMD
-#define RTRL_SIMD_MAX(result)
 #endif
 
 /* Has this CPU level a matrix unit that tiles.h can use? */
@@ -67,33 +64,45 @@ RTRL_INLINE real real_sqrt(real x) {
 #define RTRL_TILES 0
 #endif
 
+/* What the control register of floating point asks for beside what it held: that denormal numbers count as 0. */
+#if defined(__GNUC__) && defined(__SSE2__)
+#define RTRL_FLUSH 0x8040u
+RTRL_INLINE uint64_t float_control(void) { return __builtin_ia32_stmxcsr(); }
+RTRL_INLINE void set_float_control(uint64_t mode) { __builtin_ia32_ldmxcsr((unsigned)mode); }
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define RTRL_FLUSH (1u << 24)
+RTRL_INLINE uint64_t float_control(void) {
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+RTRL_INLINE void set_float_control(uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory"); }
+#else
+#define RTRL_FLUSH 0
+RTRL_INLINE uint64_t float_control(void) { return 0; }
+RTRL_INLINE void set_float_control(uint64_t mode) { (void)mode; }
+#endif
+
 /* Around the work of a thread for a session.  Denormal numbers slow products down tenfold, and a decaying influence is
  * full of them: they count as 0 meanwhile.  The matrix unit is told the shape of its registers.  What the thread had before
  * is put back, so nothing outside notices. */
-RTRL_INLINE unsigned work_begins(void) {
-    unsigned mode = 0;
+RTRL_INLINE uint64_t work_begins(void) {
+    const uint64_t mode = float_control();
 #if RTRL_TILES
     struct { uint8_t palette, start, zeros[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {1, 0, {0}, {0}, {0}};
     for (int i = 0; i < 8; i++) shape.bytes[i] = 64, shape.rows[i] = 16;
     __asm__ volatile("" : : "r"(&shape) : "memory");
     _tile_loadconfig(&shape);
 #endif
-#if defined(__GNUC__) && defined(__SSE2__)
-    mode = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(mode | 0x8040);
-#endif
+    set_float_control(mode | RTRL_FLUSH);
     return mode;
 }
 
-RTRL_INLINE void work_ends(unsigned mode) {
+RTRL_INLINE void work_ends(uint64_t mode) {
 #if RTRL_TILES
     _tile_release();
 #endif
-#if defined(__GNUC__) && defined(__SSE2__)
-    __builtin_ia32_ldmxcsr(mode);
-#else
-    (void)mode;
-#endif
+    set_float_control(mode);
 }
 
 /* The threads that share one piece of work, and where they wait for each other.  A team of one never waits. */

@@ -1,4 +1,4 @@
-# Floor 0: what Cython needs to know of platform.h, tiles.h and signs.h.
+# Floor 0: what Cython needs to know of platform.h, simd.h, tiles.h and signs.h.
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -13,8 +13,8 @@ cdef extern from "platform.h" nogil:
     const int RTRL_OPENMP
     const long PANEL
     real real_sqrt(real x)
-    unsigned int work_begins()
-    void work_ends(unsigned int mode)
+    uint64_t work_begins()
+    void work_ends(uint64_t mode)
     ctypedef struct Barrier:
         pass
     ctypedef struct Team:
@@ -25,6 +25,9 @@ cdef extern from "platform.h" nogil:
     void team_barrier(Team team)
     long team_first(Team team, long count)
     long team_last(Team team, long count)
+
+cdef extern from "simd.h" nogil:
+    const long VEC
 
 cdef extern from "tiles.h" nogil:
     long tiles_reals(long rows, long inner)

@@ -52,16 +52,22 @@
 #if defined(__GNUC__)
 #define VEC_LENGTH (VEC_BYTES * 8 / RTRL_WIDTH)
 #define RTRL_FLATTEN static inline __attribute__((always_inline, unused))
-#define EACH(index, count) _Pragma("GCC unroll 32") for (long index = 0; index < count; index++)
+#if defined(__clang__) /* knows gcc's pragma, and does not obey it */
+#define RTRL_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define RTRL_UNROLL _Pragma("GCC unroll 32")
+#endif
 typedef real Vec __attribute__((vector_size(VEC_BYTES)));
 typedef real VecAnywhere __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 #else
 #define VEC_LENGTH 1
 #define RTRL_FLATTEN RTRL_INLINE
-#define EACH(index, count) for (long index = 0; index < count; index++)
+#define RTRL_UNROLL
 typedef real Vec, VecAnywhere;
 #endif
 #define VEC ((long)VEC_LENGTH)
+/* A loop of a constant count, written out: what it indexes lies in registers. */
+#define EACH(index, count) RTRL_UNROLL for (long index = 0; index < count; index++)
 
 /* The same in double, whatever `real` is. */
 #if defined(__GNUC__)
@@ -72,6 +78,9 @@ typedef double WideAnywhere __attribute__((vector_size(VEC_BYTES), aligned(sizeo
 #define WIDE 1L
 typedef double Wide, WideAnywhere;
 #endif
+
+/* The running maximum of independent loops: compilers take no maximum as a reduction while NaN counts. */
+RTRL_INLINE real larger(real x, real most) { return x > most ? x : most; }
 
 /* 1 / x for x > 0 whose reciprocal is a normal number, to 1 ulp (2 without fma).  In float32 from the bits of x (error at most
  * 0.051) and three steps of Newton's method, which double the digits: products, while the unit that divides is busy with
@@ -108,5 +117,34 @@ RTRL_FLATTEN void wide_store(double *p, Wide v) { *(WideAnywhere *)p = v; }
 RTRL_FLATTEN Vec vec_of(real value) { return value - (Vec){0}; }
 RTRL_FLATTEN Vec vec_load(const real *p) { return *(const VecAnywhere *)p; }
 RTRL_FLATTEN void vec_store(real *p, Vec v) { *(VecAnywhere *)p = v; }
+
+/* The first `count` numbers from `p` on and zeros after them, and only so many of v to memory: the ragged end of a row.  All
+ * for VEC and more, which costs nothing where `count` is constant. */
+#if VEC_BYTES == 64
+#define VEC_MASK(count) (count >= VEC ? (1u << VEC) - 1 : count <= 0 ? 0 : (1u << count) - 1)
+RTRL_FLATTEN Vec vec_some(const real *p, long count) {
+    return (Vec)BY_WIDTH(_mm512_maskz_loadu_ps((__mmask16)VEC_MASK(count), p), _mm512_maskz_loadu_pd((__mmask8)VEC_MASK(count), p));
+}
+RTRL_FLATTEN void vec_store_some(real *p, Vec v, long count) {
+    BY_WIDTH(_mm512_mask_storeu_ps(p, (__mmask16)VEC_MASK(count), v), _mm512_mask_storeu_pd(p, (__mmask8)VEC_MASK(count), v));
+}
+#else
+RTRL_FLATTEN Vec vec_some(const real *p, long count) {
+    if (count >= VEC) return vec_load(p);
+#if defined(__AVX2__)
+    const __m256i index = BY_WIDTH(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi64x(0, 1, 2, 3));
+    return (Vec)BY_WIDTH(_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), index)),
+                         _mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), index)));
+#else
+    Vec v = {0};
+    EACH(i, VEC - 1) if (i < count) ((real *)&v)[i] = p[i];
+    return v;
+#endif
+}
+RTRL_FLATTEN void vec_store_some(real *p, Vec v, long count) { /* not by a mask: that takes AMD's CPUs long */
+    if (count >= VEC) vec_store(p, v);
+    else EACH(i, VEC - 1) if (i < count) p[i] = ((real *)&v)[i];
+}
+#endif
 
 #endif

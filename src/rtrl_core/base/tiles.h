@@ -35,11 +35,6 @@ RTRL_INLINE long tiles_reals(long rows, long inner) {
     return inner < 48 || 5 * room > 6 * rows * inner * PIECES / 2 ? 0 : room;
 }
 
-/* The first `count` <= 16 numbers from `p` on, and zeros. */
-RTRL_FLATTEN Vec tiles_some(const float *p, long count) {
-    return (Vec)_mm512_maskz_loadu_ps(count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1), p);
-}
-
 /* The halves of 32 bfloat16 as floats. */
 RTRL_FLATTEN __m512 tiles_float(__m256i x) { return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16); }
 
@@ -49,7 +44,7 @@ RTRL_INLINE long tiles_step(long inner) { return tiles_wide(inner) * PIECES * TI
 /* One row of a left factor, `wide` tiles of it. */
 RTRL_FLATTEN void tiles_row(long inner, long wide, const float *a, uint16_t *tile) {
     for (long b = 0; b < wide; b++, tile += PIECES * TILE, a += 32) {
-        __m512 x = (__m512)tiles_some(a, inner - b * 32), y = (__m512)tiles_some(a + 16, inner - b * 32 - 16);
+        __m512 x = (__m512)vec_some(a, inner - b * 32), y = (__m512)vec_some(a + 16, inner - b * 32 - 16);
         EACH(piece, PIECES) {
             const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(y, x);
             _mm512_store_si512(tile + piece * TILE, both);
@@ -85,7 +80,7 @@ RTRL_INLINE void tiles_columns(long inner, long cols, const real *in, long ldi, 
         uint16_t *tile = tiles + k / 32 * PIECES * apart + k % 32 / 2 * 32;
         const float *p = in + k * ldi;
         __m512i pairs[PIECES];
-        tiles_pairs((__m512)tiles_some(p, k < inner ? cols : 0), (__m512)tiles_some(p + ldi, k + 1 < inner ? cols : 0), pairs);
+        tiles_pairs((__m512)vec_some(p, k < inner ? cols : 0), (__m512)vec_some(p + ldi, k + 1 < inner ? cols : 0), pairs);
         EACH(piece, PIECES) _mm512_store_si512(tile + piece * apart, pairs[piece]);
     }
 }

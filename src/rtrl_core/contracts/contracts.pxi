@@ -27,7 +27,7 @@ cdef class Context:
     cdef uint64_t first_lane         # number of the first lane among those of all sessions that share the seed
     cdef int64_t *clock              # [1] time steps since the session began
     cdef int64_t *open               # [1] the current step was not yet observed by fresh estimators
-    cdef unsigned int mode           # of the first thread before its work began, see work_begins
+    cdef uint64_t mode               # of the first thread before its work began, see work_begins
     cdef object failure              # what an estimator written in Python raised, until the engine's work is done; or None
     cdef Stage *stages               # [depth]
     cdef Record *records             # [depth] of the current step

@@ -62,7 +62,10 @@ cdef inline void suffix_product(const Stage *stage, const real *P, const real *t
 
 cdef inline void step_suffix(const Stage *stage, const Record *record, long lane, const real *H, const real *P, real *tiles,
                              real *out, long first, long last) noexcept nogil:
-    """Rows [first, last) of out = P H; P = NULL is the identity.  On return tiles [suffix_tiles], those of P, are those of out."""
+    """Rows [first, last) of out = P H; P = NULL is the identity.  On return tiles [suffix_tiles], those of P, are those of out.
+
+    Products go on to whole vectors, into columns that a row of out has beside: a few columns one by one take longer than they.
+    """
     cdef long n = stage.n, kn = stage.k * n, ldp = suffix_row(kn), p, row, c, d, i, cols
     cdef const real *E = record.E + lane * stage.k * stage.k * n
     cdef const real *panel
@@ -73,7 +76,7 @@ cdef inline void step_suffix(const Stage *stage, const Record *record, long lane
             tiles_product(last - first, kn, tiles + first // 16 * tiles_step(kn), panel, out + first * ldp + p * PANEL, ldp, False,
                           panel + kn * PANEL)
         elif P is not NULL:
-            product_of_parts(stage, last - first, cols, P + first * ldp, panel, PANEL, out + first * ldp + p * PANEL, ldp)
+            product_of_parts(stage, last - first, (cols + VEC - 1) // VEC * VEC, P + first * ldp, panel, PANEL, out + first * ldp + p * PANEL, ldp)
         for row in range(first, last if P is NULL else first):
             memcpy(out + row * ldp + p * PANEL, panel + row * PANEL, cols * sizeof(real))
     for row in range(first, last):

@@ -54,7 +54,7 @@ def panel_values(const real[:, ::1] left, const real[:, ::1] panel, real[:, ::1]
     cdef Arena arena = Arena()
     cdef real *tiles = scratch(arena, reals)
     cdef const real *factor = &left[0, 0]
-    cdef unsigned int mode = work_begins()
+    cdef uint64_t mode = work_begins()
     if reals > 0:
         tiles_fill(rows, inner, 0, rows, factor, inner, tiles)
         factor = tiles
@@ -69,7 +69,7 @@ def outers_values(const real[:, ::1] y, const real[:, ::1] x, real[:, ::1] out):
     cdef bint used = tiled_reals(pairs, cols) > 0
     cdef Arena arena = Arena()
     cdef real *tiles = scratch(arena, tiled_room(pairs, cols))
-    cdef unsigned int mode = work_begins()
+    cdef uint64_t mode = work_begins()
     if used:
         tiled_columns(pairs, 0, cols, &x[0, 0], cols, tiles)
         tiled_outers(rows, cols, pairs, &y[0, 0], rows, tiles, &out[0, 0], out.shape[1])
@@ -83,7 +83,7 @@ def pulls_values(const real[:, ::1] weights, const real[:, ::1] y, real[:, ::1] 
     cdef bint used = tiled_reals(rows, cols) > 0
     cdef Arena arena = Arena()
     cdef real *tiles = scratch(arena, tiled_room(rows, cols))
-    cdef unsigned int mode = work_begins()
+    cdef uint64_t mode = work_begins()
     if used:
         tiled_weights(rows, 0, cols, &weights[0, 0], cols, tiles)
         tiled_pulls(rows, first, last, y.shape[0], tiles, &y[0, 0], rows, &out[0, 0], cols)

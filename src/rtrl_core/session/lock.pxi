@@ -4,6 +4,7 @@
 # instructions, and an exception of theirs (Ctrl-C) between two of them would leave the lock held for ever, or work half done.
 
 import os
+from time import sleep
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
 
@@ -24,21 +25,25 @@ cdef class Lock:
     """Held by the thread that uses a network or one of its sessions.
 
     The same thread may come again while everything is whole, between two steps of a run: from a signal handler, or from a
-    schedule.  It may look then, but not change anything.  The GIL guards the lock itself.
+    schedule.  It may look then, but not change anything.  While another thread only looks (it saves, or copies weights), a call
+    waits for the end of that; a call that changes something makes others fail.  The GIL guards the lock itself.
     """
     cdef bint held
     cdef bint whole                  # the owner is between two steps
+    cdef bint looked                 # the owner does no more than `looking`
     cdef long owner                  # thread
     cdef long born                   # `forks` when it was taken
 
     cdef bint take(self, bint looks) except -1:
         """Whether it was held by this thread already; `looks`: nothing will be changed."""
         cdef long here = PyThread_get_thread_ident()
+        while self.held and self.looked and self.owner != here and self.born == forks:
+            sleep(1e-4)
         if self.held and self.born != forks and self.owner != survivor:
             if not self.whole:
                 raise RuntimeError("this process was forked while another thread was in the middle of a step of this session or "
                                    "its network, which is torn here: load a checkpoint, or fork when nothing runs")
-            self.held = False        # the owner has no life here, but left everything whole
+            self.held = self.looked = False  # the owner has no life here, but left everything whole
         if not self.held:
             self.held, self.whole, self.owner, self.born = True, False, here, forks
             return False
@@ -66,10 +71,11 @@ cdef class Lock:
     def looking(self, function, *arguments):
         """function(*arguments), which changes nothing, while no other thread can."""
         cdef bint within = self.take(True)
-        self.whole = True
+        self.whole, self.looked = True, not within
         try:
             return function(*arguments)
         finally:
+            self.looked = False
             self.release(within)
 
     def changing(self, function, *arguments):

@@ -24,7 +24,7 @@ cdef class Region(Arguments):
             raise failure
 
     cdef void work(self, Team team, const Job *job) noexcept nogil:
-        cdef unsigned int mode = work_begins()
+        cdef uint64_t mode = work_begins()
         if team.rank == 0:
             self.net.mode = mode
         self.play(team, job)
