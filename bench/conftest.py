@@ -1,9 +1,11 @@
 """Fixtures of the benchmarks: timed runs with bytes, flops and the fraction of the machine's product rate.
 
-A plain test run calls every body once with few steps; with `--benchmark-enable` it is measured.
+A plain test run calls every body once with few steps; with `--benchmark-enable` it is measured.  A round is one call for many
+steps, and their number differs; pytest-benchmark gets a timer that counts seconds a step, so that its columns can be compared.
 """
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,23 @@ from bench import environment
 _IN_TIME = environment.tidy()  # before anything loads NumPy
 _ROUND_SECONDS = 0.02
 _ROUNDS = 9
+_MOST_STEPS = 4096
 _rows = []
+
+
+class _StepTimer:
+    """A timer for calls that do `steps` steps each: its unit is seconds a step."""
+
+    steps = 1
+
+    def __call__(self):
+        return time.perf_counter() / self.steps
+
+    def __repr__(self):
+        return "seconds a step"
+
+
+_timer = _StepTimer()
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +51,31 @@ def machine():
     return rate
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "time_steps" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.benchmark(timer=_timer))
+
+
 @pytest.fixture
 def time_steps(benchmark, machine):
-    """Run `work(steps)` once in a plain run, otherwise in rounds of many steps; record everything per step."""
+    """Run `work(steps)` once in a plain run, otherwise in rounds of many steps; record everything per step.
 
-    def measure(session, work, flops):
+    A group of rows that can be compared has one cell and size, unless another group is named.
+    """
+
+    from bench import workloads
+
+    def measure(session, work, flops, group=None):
+        benchmark.group = group or workloads.named(session)
         if benchmark.disabled:
             benchmark.pedantic(work, args=(2,), rounds=1, iterations=1)
             return
-        steps = int(min(4096, max(1, _ROUND_SECONDS * 5e10 / flops)))
+        whole = workloads.period(session)
+        wanted = int(min(_MOST_STEPS, _ROUND_SECONDS * 5e10 / flops))
+        _timer.steps = steps = max(1, wanted // whole) * whole
         benchmark.pedantic(work, args=(steps,), rounds=_ROUNDS, iterations=1, warmup_rounds=1)
-        seconds = benchmark.stats.stats.median / steps
+        seconds = benchmark.stats.stats.median
         limit = machine(session.network.dtype.name)
         benchmark.extra_info |= {
             "steps_per_round": steps,
@@ -55,7 +87,7 @@ def time_steps(benchmark, machine):
             "machine_gflops": limit / 1e9,
             "fraction_of_machine": flops / seconds / limit,
         }
-        _rows.append((benchmark.name, benchmark.extra_info))
+        _rows.append((benchmark.name.removeprefix("test_"), benchmark.extra_info))
 
     return measure
 
@@ -73,9 +105,11 @@ def pytest_terminal_summary(terminalreporter):
         write(f"{name:14}{value}")
     if not _IN_TIME:
         write("NumPy was loaded before its presets could be removed: the machine's product rate may be too low")
-    write(f"\n{'per step':52}{'us':>12}{'MB':>10}{'Mflop':>11}{'GFLOP/s':>9}{'of machine':>12}")
+    width = 3 + max(len(name) for name, _ in _rows)
+    write(f"\n{'one step':{width}}{'us':>12}{'MB':>10}{'Mflop':>11}{'GFLOP/s':>9}{'of machine':>12}")
     for name, info in _rows:
         write(
-            f"{name:52}{info['us_per_step']:12.2f}{info['bytes'] / 1e6:10.2f}{info['flops_per_step'] / 1e6:11.3f}"
+            f"{name:{width}}{info['us_per_step']:12.2f}{info['bytes'] / 1e6:10.2f}{info['flops_per_step'] / 1e6:11.3f}"
             f"{info['gflops']:9.1f}{info['fraction_of_machine']:12.1%}"
         )
+    write("\nBelow all times are those of one step; of one call for 'files'.")

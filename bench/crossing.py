@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 import rtrl
 from bench.cases import DIRECT, blocked
 from bench.workloads import make
-from rtrl.comparison.settings import label
 
 __all__ = ["ESTIMATORS", "Crossing", "bytes_of", "crossings", "lines", "tape_line"]
 
@@ -65,7 +64,7 @@ def crossings(cell, hidden=HIDDEN, lanes=LANES, estimators=ESTIMATORS):
             for estimator in estimators:
                 sizes = bytes_of(cell, n, estimator, count)
                 horizons = [_beyond(size, *line) for size, line in zip(sizes, both)]
-                yield Crossing(cell, label(estimator), n, count, *sizes, *horizons)
+                yield Crossing(cell, str(estimator), n, count, *sizes, *horizons)
 
 
 def _beyond(size, start, a_step):

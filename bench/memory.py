@@ -11,7 +11,6 @@ import argparse
 
 import rtrl
 from bench.workloads import CELLS, ESTIMATORS, IDS, make
-from rtrl.comparison.settings import label
 
 __all__ = ["rows"]
 
@@ -49,7 +48,7 @@ def main(arguments=None):
     for lanes in LANES:
         print(f"{f'B = {lanes}':36}" + "".join(f"{f'n = {n}':>32}" for n in HIDDEN))
         for estimator in ROWS:
-            print(f"{label(estimator):36}" + "".join(f"{_pair(*cells[estimator, n, lanes]):>32}" for n in HIDDEN))
+            print(f"{str(estimator):36}" + "".join(f"{_pair(*cells[estimator, n, lanes]):>32}" for n in HIDDEN))
         print()
 
 

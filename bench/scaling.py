@@ -12,7 +12,6 @@ from bench.cases import DIRECT, blocked
 from bench.environment import describe, pin, restart_clean
 from bench.rounds import interleave, spread
 from bench.workloads import make, step_flops, stream
-from rtrl.comparison.settings import label
 
 __all__ = ["ESTIMATORS", "lines", "measure", "slope"]
 
@@ -28,7 +27,7 @@ def measure(rounds, threads=1, hidden=HIDDEN, lanes=LANES, estimators=ESTIMATORS
     sizes = {"n": [(n, AT_LANES) for n in hidden], "B": [(AT_HIDDEN, count) for count in lanes]}
     found = {}
     for axis, pairs in sizes.items():
-        cost = {label(each): {} for each in estimators}
+        cost = {str(each): {} for each in estimators}
         for n, count in pairs:
             for name, seconds in _together(n, count, estimators, rounds, threads).items():
                 cost[name][n if axis == "n" else count] = spread(seconds).median
@@ -43,8 +42,8 @@ def _together(hidden, lanes, estimators, rounds, threads):
         session = make("RHN", hidden, estimator, lanes, threads=threads)
         count = 25 * int(max(1, min(40, _CALL_FLOPS / step_flops(session) / 25)))
         xs, ys = stream(count, lanes)
-        runs[label(estimator)] = lambda session=session, xs=xs, ys=ys: session.run(xs, ys)
-        counts[label(estimator)] = count
+        runs[str(estimator)] = lambda session=session, xs=xs, ys=ys: session.run(xs, ys)
+        counts[str(estimator)] = count
     return {name: seconds / counts[name] for name, seconds in interleave(runs, rounds).items()}
 
 

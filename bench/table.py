@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass, field
 
 from bench.rounds import Spread, spread
-from rtrl.comparison.settings import label
 
 __all__ = ["Row", "heading", "judged", "line", "named", "row"]
 
@@ -62,7 +61,7 @@ class Row:
 
 def named(estimator, cell, hidden, lanes):
     """What a row is about, in a few characters."""
-    return f"{label(estimator)} {cell} {hidden} x {lanes}"
+    return f"{estimator} {cell} {hidden} x {lanes}"
 
 
 def row(what, against, ours, other, *, inverse=False, **rest):

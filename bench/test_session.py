@@ -7,6 +7,7 @@ import rtrl
 from bench.workloads import IDS, make, step_flops, stream
 
 _XS, _YS = stream(4096, 1)
+_GROUP = "calls of a small network"
 
 
 def small(estimator=rtrl.UORO()):
@@ -16,7 +17,7 @@ def small(estimator=rtrl.UORO()):
 
 def test_run(time_steps):
     session, losses = small(), []
-    time_steps(session, lambda steps: losses.append(session.run(_XS[:steps], _YS[:steps])), step_flops(session))
+    time_steps(session, lambda steps: losses.append(session.run(_XS[:steps], _YS[:steps])), step_flops(session), _GROUP)
     assert np.isfinite(losses[0]).all()
 
 
@@ -27,7 +28,7 @@ def test_step_calls(time_steps):
         for t in range(steps):
             losses.append(session.step(_XS[t], _YS[t]))
 
-    time_steps(session, work, step_flops(session))
+    time_steps(session, work, step_flops(session), _GROUP)
     count = 2
     assert (small().run(_XS[:count], _YS[:count]) == losses[:count]).all()
 
@@ -41,7 +42,7 @@ def test_outside_loss(time_steps):
             session.feedback(session.advance(_XS[t]))
             session.apply(session.gradient())
 
-    time_steps(session, work, step_flops(session))
+    time_steps(session, work, step_flops(session), _GROUP)
     assert session.health()["updates"] == session.steps
     assert np.isfinite(session.hidden).all()
 
@@ -49,7 +50,7 @@ def test_outside_loss(time_steps):
 def test_evaluate(time_steps):
     session, losses = small(), []
     forward = 2 * 32 * (32 + IDS + 1) + 2 * IDS * 32
-    time_steps(session, lambda steps: losses.append(session.evaluate(_XS[:steps], _YS[:steps])), forward)
+    time_steps(session, lambda steps: losses.append(session.evaluate(_XS[:steps], _YS[:steps])), forward, _GROUP)
     assert abs(losses[0] - np.log(IDS)) < 0.5
     assert session.steps == 0
 
@@ -64,7 +65,7 @@ def test_input_form(time_steps, form):
     def work(steps):
         losses.append(session.run(inputs[:steps], ys[:steps]))
 
-    time_steps(session, work, step_flops(session))
+    time_steps(session, work, step_flops(session), "form of the input")
     count = len(losses[0])
     np.testing.assert_allclose(losses[0], make("RHN", 128, rtrl.KFRTRL(), 16).run(xs[:count], ys[:count]), rtol=1e-4)
 
@@ -78,6 +79,7 @@ def test_checkpoint(benchmark, tmp_path):
         session.save(tmp_path / "session.npz")
         return rtrl.Session.load(tmp_path / "session.npz")
 
+    benchmark.group = "files"
     again = benchmark(save_and_load)
     benchmark.extra_info["bytes"] = session.nbytes["total"]
     assert (again.run(xs, ys) == session.run(xs, ys)).all()

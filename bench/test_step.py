@@ -45,7 +45,7 @@ def test_float_width(time_steps, name, dtype):
     session = make("RHN", 128, ESTIMATORS[name], 16, dtype=dtype)
     xs, ys = stream(4096, 16)
     losses = []
-    time_steps(session, lambda steps: losses.append(session.run(xs[:steps], ys[:steps])), step_flops(session))
+    time_steps(session, lambda steps: losses.append(session.run(xs[:steps], ys[:steps])), step_flops(session), "float width")
     assert np.isfinite(losses[0]).all()
     assert session.hidden.dtype == dtype
 
@@ -55,6 +55,6 @@ def test_threads(time_steps, threads):
     session = make("RHN", 256, rtrl.KFRTRL(), 16, threads=threads)
     xs, ys = stream(4096, 16)
     losses = []
-    time_steps(session, lambda steps: losses.append(session.run(xs[:steps], ys[:steps])), step_flops(session))
+    time_steps(session, lambda steps: losses.append(session.run(xs[:steps], ys[:steps])), step_flops(session), "threads")
     twin = make("RHN", 256, rtrl.KFRTRL(), 16, threads=1)
     assert (twin.run(xs[:2], ys[:2]) == losses[0][:2]).all()

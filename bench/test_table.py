@@ -1,7 +1,12 @@
 """The parts of the table: judgement, slopes, crossings, and small runs of every group."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +15,7 @@ import rtrl
 from bench import __main__, cases, comparison, crossing, limits, own, plots, rounds, scaling
 from bench.cases import Case
 from bench.table import Row, heading, judged, line, row
-from bench.workloads import make
+from bench.workloads import make, named, period
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +143,59 @@ def test_figure_of_costs(tmp_path):
     if not plots.missing():
         plots.cost(found, tmp_path / "cost.png")
         assert (tmp_path / "cost.png").stat().st_size > 0
+
+
+def test_benchmarks_are_measured_by_the_step(tmp_path):
+    """What pytest-benchmark shows and keeps is one step, in groups of one cell and size, however many steps a round has."""
+    names = ["bench/test_step.py::test_step[RNN-UORO-n32-B1]", "bench/test_step.py::test_step[RNN-TBPTT25-n32-B1]"]
+    names += ["bench/test_session.py::test_evaluate"]
+    command = [sys.executable, "-m", "pytest", *names, "-p", "no:cacheprovider", "--benchmark-enable", "--benchmark-only"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [*command, f"--benchmark-json={tmp_path / 'kept.json'}"],
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    taken = time.perf_counter() - began
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    kept = {each["name"]: each for each in json.loads((tmp_path / "kept.json").read_text())["benchmarks"]}
+    assert len(kept) == 3
+    total = 0
+    for each in kept.values():
+        assert each["stats"]["median"] * 1e6 == pytest.approx(each["extra_info"]["us_per_step"])
+        total += each["stats"]["total"] * each["extra_info"]["steps_per_round"]
+    assert total < taken
+    assert kept["test_step[RNN-TBPTT25-n32-B1]"]["extra_info"]["steps_per_round"] % 25 == 0
+    assert {each["group"] for each in kept.values()} == {"RNN  32 units,  1 lane", "calls of a small network"}
+    (columns,) = {" ".join(line.split()) for line in done.stdout.splitlines() if line.startswith("Name (")}
+    assert columns == "Name (time in us) Min Median IQR"
+    shown = re.search(r"^step\[RNN-UORO-n32-B1\] +[\d.,]+ \([\d.]+\) +([\d.,]+) ", done.stdout, re.M)[1].replace(",", "")
+    assert float(shown) == pytest.approx(kept["test_step[RNN-UORO-n32-B1]"]["extra_info"]["us_per_step"], abs=1e-4)
+
+
+def test_costs_repeat():
+    """Rounds are whole windows, blocks and intervals between updates."""
+    found = {
+        str(estimator): period(make("RHN", 128, estimator, 16, update_every=every))
+        for estimator, every in (
+            (rtrl.UORO(), None),
+            (rtrl.UORO(8), 3),
+            (rtrl.TBPTT(25), None),
+            (rtrl.BlockOK(4, 8), None),
+            (rtrl.KFRTRL(), None),
+            (rtrl.KFRTRL(block=1), 2),
+        )
+    }
+    assert list(found.values()) == [1, 24, 25, 8, 8, 2]
+
+
+def test_groups_come_by_size():
+    names = [named(make("RNN", hidden, rtrl.UORO(), lanes)) for hidden in (32, 128) for lanes in (1, 16)]
+    assert (
+        names
+        == sorted(names)
+        == ["RNN  32 units,  1 lane", "RNN  32 units, 16 lanes", "RNN 128 units,  1 lane", "RNN 128 units, 16 lanes"]
+    )

@@ -4,11 +4,13 @@ Inputs and targets are integer ids, 50 of them unless said otherwise (a characte
 uniform in +-1/sqrt(n), the default of `rtrl.Network`.
 """
 
+import math
+
 import numpy as np
 
 import rtrl
 
-__all__ = ["CELLS", "ESTIMATORS", "IDS", "carried_bytes", "make", "step_flops", "stream"]
+__all__ = ["CELLS", "ESTIMATORS", "IDS", "carried_bytes", "make", "named", "period", "step_flops", "stream"]
 
 IDS = 50
 CELLS = {"RNN": rtrl.RNN, "GRU": rtrl.GRU, "LSTM": rtrl.LSTM, "RHN": rtrl.RHN}
@@ -50,6 +52,18 @@ def make(cell, hidden, estimator, lanes, *, optimizer=None, dtype="float32", thr
     return rtrl.Session(
         network, estimator, optimizer or usual, batch_size=lanes, seed=1, threads=threads, update_every=update_every
     )
+
+
+def named(session):
+    """Cell and size of a session in words; in the order of the alphabet smaller ones come first."""
+    cell, lanes = session.network.cell, session.batch_size
+    return f"{type(cell).__name__} {cell.hidden:3} units, {lanes:2} lane{'s' if lanes > 1 else ''}"
+
+
+def period(session):
+    """Steps after which costs repeat: those of an update, a window, a block."""
+    estimator = session.estimator.suited(session.network, session.batch_size)
+    return math.lcm(session.update_every, *(getattr(estimator, name, 1) for name in ("horizon", "block")))
 
 
 def step_flops(session):

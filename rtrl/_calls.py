@@ -30,26 +30,21 @@ class Calls(View):
         """
         hidden = self._engine.quick_advance(x)
         if hidden is None:
-            with self._alone():
-                ids, x = self._inputs("x", x, True)
-                if x is not None:
-                    self._need_dense()
-                self._engine.advance(ids, x)
-                hidden = self._state.copy()
+            hidden = self._engine.advance(*self._inputs(x))
         self._warn()
         return hidden
 
     def feedback(self, dL_dh: ArrayLike) -> None:
         """Credit the current step with d loss / d h [B, n]; may be called any number of times.
 
-        Lanes are separate losses: the gradient is the mean over lanes.
+        Lanes are separate losses: the gradient is the mean over lanes.  The current step is the last one until another
+        begins, also when it is over (after `step` or `apply`).  A lane that was reset since has none, and takes no credit.
         """
         if self._engine.quick_feedback(dL_dh):
             return
-        with self._alone():
-            if self.steps == 0:
-                raise RuntimeError("feedback needs a step to credit: call advance first")
-            self._engine.feedback(_arguments.credit(self.network, self.batch_size, dL_dh))
+        if self.steps == 0:
+            raise RuntimeError("feedback needs a step to credit: call advance first")
+        self._engine.quick_feedback(_arguments.units("dL_dh", self.network, self.batch_size, dL_dh))
 
     def gradient(self) -> dict[str, np.ndarray]:
         """The mean over lanes of everything credited since the last call, which it clears.
@@ -59,13 +54,11 @@ class Calls(View):
         dict of str to ndarray
             Arrays like `Network.parameters`.
         """
-        with self._alone():
-            similarity = np.full((1, len(self._shadows), 2), np.nan) if self._shadows else None
-            finite = self._engine.gradient(similarity)
-            result = {name: view.copy() for name, view in self._gradients.items()}
-            self._engine.forget_gradient()
-            if self._shadows:
-                self._compare(similarity, np.zeros(1, int))
+        result = {name: np.empty(shape, self.network.dtype) for name, shape in self.network._layout.shapes.items()}
+        similarity = np.full((1, len(self._shadows), 2), np.nan) if self._shadows else None
+        finite = self._engine.gradient({name: array[None] for name, array in result.items()}, similarity)
+        if self._shadows:
+            self._compare(similarity, np.zeros(1, int))
         if not finite:
             warnings.warn("the gradient is not finite", RuntimeWarning, stacklevel=2)
         return result
@@ -76,25 +69,29 @@ class Calls(View):
         What is credited but not yet asked for by `gradient` stays.  A gradient whose norm is not finite is skipped and
         counted.
         """
-        if self._engine.quick_apply(gradients):
-            self._warn()
-            return
-        with self._alone():
+        if not self._engine.quick_apply(gradients):
             if self.optimizer is None:
                 raise RuntimeError("apply needs an optimizer: pass one to Session")
             checked = _arguments.gradients(self.network, gradients)
-            rate = self._rate(max(0, self.steps - 1))
-            self._engine.close()
-            flat = self._arrays["estimator.gradient"]
-            credited = flat.copy()
-            flat[:] = 0
-            for name, value in checked.items():
-                self._gradients[name][...] = value
-            self._engine.apply(rate)
-            flat[:] = credited
+            self._engine.quick_apply({name: np.ascontiguousarray(value) for name, value in checked.items()})
         self._warn()
 
     def reset(self, lanes: ArrayLike | None = None) -> None:
-        """Zero state and influence of some lanes (boolean mask [B]) or of all; what was credited stays."""
-        with self._alone():
-            self._engine.reset(_arguments.lanes_mask(self.batch_size, lanes))
+        """Zero state and influence of some lanes or of all.
+
+        What was credited stays.  The current step of these lanes is gone: `feedback` credits nothing there before the next.
+
+        Parameters
+        ----------
+        lanes : array_like or None
+            A boolean mask [B], or whole numbers: those of the lanes.  None: all.
+        """
+        self._engine.reset(_arguments.lanes_mask(self.batch_size, lanes))
+
+    def set_state(self, state: Mapping[str, ArrayLike]) -> None:
+        """Set all components of the state, a dict as `state` returns it; the next step goes on from there.
+
+        Everything else stays, the influence too (it takes the change for one that the weights have no part in); call `reset`
+        first to drop it.
+        """
+        self._engine.set_state(_arguments.state(self.network, self.batch_size, self._components, state))

@@ -1,12 +1,12 @@
 """What stands between a session's public methods and the compiled engine.
 
-Arguments are checked here, before the engine runs; long runs are cut into pieces; one thread at a time.
+Arguments are checked here, before the engine runs.  Whatever changes a session is then one call of the engine, because an
+exception of a signal handler (Ctrl-C) may come between any two lines of Python.
 """
 
 import functools
 import numbers
 import os
-import time
 import warnings
 
 import numpy as np
@@ -14,14 +14,13 @@ import numpy as np
 import rtrl_core
 from rtrl import _arguments
 from rtrl._sealed import Sealed
+from rtrl._spec import representable
 from rtrl.estimators import Estimator
 from rtrl.network import Network
 from rtrl.optimizers import Optimizer
 from rtrl.shadow import Shadow
 
-__all__ = ["Driver", "available_threads", "pieces"]
-
-_PIECE_SECONDS = 0.1  # a long run is cut into pieces, so that Ctrl-C is heard
+__all__ = ["Driver", "available_threads"]
 
 
 class Driver(Sealed):
@@ -32,9 +31,11 @@ class Driver(Sealed):
     optimizer: Optimizer | None
     batch_size: int
     seed: int
+    first_lane: int
     update_every: int
     influence_cap: float
     _shadows: list[Shadow]
+    _hints = {"lr": "the learning rate is the optimizer's; give that a callable of the step to change it as the session learns"}
 
     def _start(self, threads):
         """Build the engine from the session's specs."""
@@ -56,87 +57,70 @@ class Driver(Sealed):
             readout_at=readout_at,
             lanes=self.batch_size,
             seed=self.seed,
+            first_lane=self.first_lane,
             threads=-available_threads() if threads is None else min(threads, 4 * (os.cpu_count() or 1)),
             update_every=self.update_every,
             cap=self.influence_cap,
+            admit=self._admit,
         )
-        self._turn = _Turn(network._lock)
-        self._arrays = self._blocks()
-        self._state = self._arrays["session.s"].reshape(self.batch_size, -1)[:, : network.cell.hidden]
-        self._gradients = network._layout.views(self._arrays["estimator.gradient"])
+        self._seen = 0, {}
+        cell = network.compiled_cell()
+        named = len(cell.components) == cell.k
+        self._components = cell.components if named else ("h", *(f"s{c}" for c in range(1, cell.k)))
         lr = None if self.optimizer is None else self.optimizer.lr
-        self._rate = functools.partial(_rate_at, lr)
         where = [(name, *network._layout.places[name], *shape) for name, shape in network._layout.shapes.items()]
-        self._engine.expect(network._lock, self._state, self._rate if callable(lr) else lr or 0.0, where)
+        state = self._arrays["session.s"].reshape(self.batch_size, -1, network.cell.hidden)
+        self._engine.expect(network._lock, state, functools.partial(_rate_at, lr, dtype) if callable(lr) else lr or 0.0, where)
         self._seal()
 
-    def _alone(self):
-        """Context in which no other thread uses the session or its network."""
-        return self._turn
-
-    def _blocks(self):
+    @property
+    def _arrays(self):
         """NumPy views of everything that a checkpoint holds, by name."""
-        return {
-            name: np.frombuffer(arena, code, int(count), int(offset))
-            for arena in self._engine.arenas()
-            for name, kind, code, offset, count in arena.blocks
-            if kind != "workspace" and count
-        }
-
-    def _need_dense(self):
-        if self._engine.need_dense():
-            self._arrays = self._blocks()
+        arenas = self._engine.arenas()
+        if len(arenas) != self._seen[0]:  # dense inputs and shadows bring more
+            views = {
+                name: np.frombuffer(arena, code, int(count), int(offset))
+                for arena in arenas
+                for name, kind, code, offset, count, _ in arena.blocks
+                if kind != "workspace" and count
+            }
+            self._seen = len(arenas), views
+        return self._seen[1]
 
     def _need_readout(self):
         if self._readout is None:
             raise RuntimeError("this network has no readout: use advance, feedback, gradient and apply")
         return self._readout
 
-    def _inputs(self, name, value, single):
-        """Ids or numbers of some steps, checked; the memory for numbers is taken by `_need_dense` afterwards."""
-        return _arguments.inputs(self.network, self.batch_size, name, value, single)
+    def _inputs(self, x):
+        """Ids or numbers of a step, checked."""
+        return _arguments.inputs(self.network, self.batch_size, "x", x, True)
 
-    def _sequence(self, names, xs, ys, resets, single):
-        """Checked (ids, x, labels, targets, resets) and the number of steps; nothing has changed if this raises."""
-        readout = self._need_readout()
-        ids, x = self._inputs(names[0], xs, single)
-        steps = len(x if ids is None else ids)
-        labels, targets = _arguments.targets(self.network, readout, self.batch_size, names[1], ys, steps, single)
-        return (ids, x, labels, targets, _arguments.resets(self.batch_size, resets, steps)), steps
+    def _step(self, x, y):
+        """One step with its target as parts, as `_sequence` gives them."""
+        readout, inputs = self._need_readout(), self._inputs(x)
+        return [(*inputs, *_arguments.targets(self.network, readout, self.batch_size, "y", y, 1, True), None)], 1
 
-    def _learn(self, names, xs, ys, resets, single):
-        """Losses of some steps of learning."""
-        with self._alone():
-            arrays, steps = self._sequence(names, xs, ys, resets, single)
-            due = self._due(steps)
-            rates = self._rates(steps, due)
-            if arrays[1] is not None:
-                self._need_dense()
-            losses = np.empty(steps)
-            similarity = np.full((steps, len(self._shadows), 2), np.nan) if self._shadows else None
-            for piece in pieces(steps):
-                cuts = [None if array is None else array[piece] for array in (*arrays, rates, losses)]
-                self._engine.run(True, True, *cuts, None, None if similarity is None else similarity[piece], None)
-            self._compare(similarity, due)
+    def _sequence(self, xs, ys, resets=None):
+        """Parts of many steps with targets, checked, and the number of steps; nothing has changed if this raises."""
+        return _arguments.sequence(self.network, self._need_readout(), self.batch_size, ("xs", "ys"), xs, ys, resets)
+
+    def _learn(self, checked, *arguments):
+        """Losses of some steps of learning; `checked` gives their parts."""
+        parts, steps = checked(*arguments)
+        losses = np.empty(steps)
+        similarity = np.full((steps, len(self._shadows), 2), np.nan) if self._shadows else None
+        before = self._engine.run(True, steps, parts, losses, None, similarity, None)
+        if self._shadows:
+            self._compare(similarity, self._due(before, steps))
         self._warn(4)
         return losses
 
-    def _due(self, steps):
-        """Indices of the coming steps that end with an update."""
+    def _due(self, before, steps):
+        """Indices of those steps after the first `before` that end with an update."""
         if self.optimizer is None:
             return np.empty(0, int)
-        return np.arange(self.update_every - 1 - self._engine.steps() % self.update_every, steps, self.update_every)
-
-    def _rates(self, steps, due):
-        """Learning rate of each of the coming steps (asked for only where an update comes)."""
-        if self.optimizer is None:
-            return None
-        if not callable(self.optimizer.lr):
-            return np.full(steps, self.optimizer.lr)
-        rates = np.zeros(steps)
-        for i in due:
-            rates[i] = self._rate(self._engine.steps() + int(i))
-        return rates
+        return np.arange(self.update_every - 1 - before % self.update_every, steps, self.update_every)
 
     def _compare(self, similarity, due):
         for i, shadow in enumerate(self._shadows):
@@ -153,31 +137,15 @@ class Driver(Sealed):
             )
 
 
-class _Turn:
-    """Holds a network's lock, or says that another thread does."""
-
-    def __init__(self, lock):
-        self._lock = lock
-
-    def __enter__(self):
-        if not self._lock.acquire(False):
-            raise RuntimeError("this session or its network is in use by another thread; give each thread its own")
-
-    def __exit__(self, *_):
-        self._lock.release()
-
-
-def _rate_at(lr, step):
-    """Learning rate of a time step, checked."""
-    if not callable(lr):
-        return lr
+def _rate_at(lr, dtype, step):
+    """What a schedule says at a time step, checked."""
     value = lr(step)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"the learning rate must be a number; the schedule gave {value!r} at step {step}")
     value = float(value)
     if not 0 <= value < float("inf"):
         raise ValueError(f"the learning rate must be finite and 0 or more; the schedule gave {value!r} at step {step}")
-    return value
+    return representable(f"the learning rate of step {step}", value, dtype)
 
 
 def available_threads():
@@ -185,14 +153,3 @@ def available_threads():
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return max(1, min(count, int(wish))) if wish.isdigit() else count
-
-
-def pieces(steps):
-    """Slices of steps that take about a tenth of a second each."""
-    first, size = 0, 256
-    while first < steps:
-        began = time.perf_counter()
-        yield slice(first, min(steps, first + size))
-        first += size
-        if time.perf_counter() - began < _PIECE_SECONDS / 2:
-            size *= 2

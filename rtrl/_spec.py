@@ -10,6 +10,8 @@ import math
 import numbers
 import reprlib
 
+import numpy as np
+
 import rtrl_core
 
 __all__ = [
@@ -25,13 +27,14 @@ __all__ = [
     "optional",
     "positive",
     "rate",
+    "representable",
 ]
 
 _MISSING = dataclasses.MISSING
 
 
 class Spec:
-    """Base of all specs: options are checked when one is made, and `repr` is code."""
+    """Base of all specs: options are checked when one is made; `repr` is code, and `str` the same in short."""
 
     _family = ""
 
@@ -41,12 +44,37 @@ class Spec:
             if check is not None:
                 object.__setattr__(self, field.name, check(field.name, getattr(self, field.name)))
 
+    def __str__(self):
+        """Code without the options that have their defaults; the others are named only where they must be."""
+        shown, named = [], False
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                named = True
+            else:
+                bare = not (named or field.kw_only) and (field.default is _MISSING or isinstance(value, str))
+                shown.append(repr(value) if bare else f"{field.name}={value!r}")
+        return type(self).__name__ + (f"({', '.join(shown)})" if shown else "")
+
     def options(self):
         """The options as a dict."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def check_range(self, dtype):
+        """Refuse options that a float type cannot hold.
+
+        Raises
+        ------
+        ValueError
+            If a number is larger than the largest of that type.
+        """
+        for name, value in self.options().items():
+            for number in value if isinstance(value, tuple) else (value,):
+                representable(name, number, dtype)
+
     def _compiled(self, dtype):
         """The object of the compiled core that this spec describes."""
+        self.check_range(dtype)
         return rtrl_core.core(dtype).registry(self._family)[type(self).__name__](**self.options())
 
     def replace(self, **changes):
@@ -84,6 +112,14 @@ def positive(name, value):
 def non_negative(name, value):
     """A finite number of at least 0."""
     return _number(name, value, lambda x: x >= 0, "0 or more")
+
+
+def representable(name, value, dtype):
+    """A number that is finite in a float type; anything else passes."""
+    largest = float(np.finfo(dtype).max)
+    if isinstance(value, float) and abs(value) > largest:
+        raise ValueError(f"{name} must be at most {largest:.6g} in {dtype}; got {value!r}")
+    return value
 
 
 def fraction(name, value):

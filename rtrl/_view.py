@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rtrl._driver import Driver, pieces
+from rtrl import _arguments
+from rtrl._driver import Driver
 from rtrl.shadow import Shadow
 
 __all__ = ["View"]
@@ -25,11 +26,7 @@ class View(Driver):
         outputs = np.empty((self.batch_size, self._need_readout().outputs), self.network.dtype)
         finite = self._engine.quick_predict(x, outputs)
         if finite is None:
-            with self._alone():
-                ids, x = self._inputs("x", x, True)
-                if x is not None:
-                    self._need_dense()
-                self._engine.run(False, True, ids, x, None, None, None, None, None, None, None, outputs[None])
+            self._engine.run(False, 1, [(*self._inputs(x), None, None, None)], None, None, None, outputs[None])
             finite = np.isfinite(outputs).all()
         if not finite:
             warnings.warn("the prediction is not finite", RuntimeWarning, stacklevel=2)
@@ -52,14 +49,9 @@ class View(Driver):
             Probabilities (Softmax, Bernoulli) or values (Linear).
         """
         width = self._need_readout().outputs
-        with self._alone():
-            ids, x = self._inputs("xs", xs, False)
-            if x is not None:
-                self._need_dense()
-            outputs = np.empty((len(x if ids is None else ids), self.batch_size, width), self.network.dtype)
-            for piece in pieces(len(outputs)):
-                cuts = [None if array is None else array[piece] for array in (ids, x)]
-                self._engine.run(False, piece.start == 0, *cuts, *[None] * 7, outputs[piece])
+        parts, steps = _arguments.sequence(self.network, None, self.batch_size, ("xs",), xs)
+        outputs = np.empty((steps, self.batch_size, width), self.network.dtype)
+        self._engine.run(False, steps, parts, None, None, None, outputs)
         if not np.isfinite(outputs).all():
             warnings.warn("a prediction is not finite", RuntimeWarning, stacklevel=2)
         return outputs
@@ -74,23 +66,40 @@ class View(Driver):
         ValueError
             If there is no target at all.
         """
-        with self._alone():
-            arrays, steps = self._sequence(("xs", "ys"), xs, ys, resets, False)
-            if arrays[1] is not None:
-                self._need_dense()
-            losses, scored = np.empty(steps), np.empty(steps)
-            for piece in pieces(steps):
-                cuts = [None if array is None else array[piece] for array in (*arrays, None, losses, scored)]
-                self._engine.run(False, piece.start == 0, *cuts, None, None)
+        parts, steps = self._sequence(xs, ys, resets)
+        losses, scored = np.empty(steps), np.empty(steps)
+        self._engine.run(False, steps, parts, losses, scored, None, None)
         if not scored.any():
             raise ValueError("ys has no target")
-        return float(np.nansum(losses * scored) / scored.sum())
+        with np.errstate(all="ignore"):  # the caller's error state is for his own arithmetic
+            return float(np.nansum(losses * scored) / scored.sum())
 
     @property
     def hidden(self) -> np.ndarray:
-        """Hidden units now, a copy [B, n]."""
-        with self._alone():
-            return self._state.copy()
+        """Hidden units now [B, n], a copy that cannot be written to.
+
+        Assign an array of this shape to set them: the next step goes on from there.  Everything else stays, the influence
+        too (it takes the change for one that the weights have no part in); call `reset` first to drop it.
+        """
+        hidden = self._engine.state(True)
+        hidden.setflags(write=False)
+        return hidden
+
+    @hidden.setter
+    def hidden(self, value: ArrayLike) -> None:
+        self._engine.set_state(_arguments.units("hidden", self.network, self.batch_size, value)[:, None])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All components of the state now, see `set_state`.
+
+        Returns
+        -------
+        dict of str to ndarray
+            "h", the hidden units [B, n], and for an LSTM "c", its cells [B, n]; copies that cannot be written to.
+        """
+        components = np.ascontiguousarray(self._engine.state(False).swapaxes(0, 1))
+        components.setflags(write=False)
+        return dict(zip(self._components, components, strict=True))
 
     @property
     def shadows(self) -> tuple[Shadow, ...]:
@@ -110,18 +119,10 @@ class View(Driver):
         dict of str to ndarray
             "cell.<stage>.weight" [B, k*n, r*n, m], what the next `feedback` would meet.
         """
-        with self._alone():
-            flat = self._arrays["estimator.gradient"]
-            saved = flat.copy()
-            rows = self._arrays["session.s"].size // self.batch_size
-            shapes = self.network._layout.cell_shapes
-            result = {name: np.empty((self.batch_size, rows, *shape), flat.dtype) for name, shape in shapes.items()}
-            for lane, i in np.ndindex(self.batch_size, rows):
-                flat[:] = 0
-                self._engine.influence_row(lane, i)
-                for name in result:
-                    result[name][lane, i] = self.network._layout.view(flat, name)
-            flat[:] = saved
+        rows = len(self._components) * self.network.cell.hidden
+        shapes = self.network._layout.cell_shapes
+        result = {name: np.empty((self.batch_size, rows, *shape), self.network.dtype) for name, shape in shapes.items()}
+        self._engine.influence({name: array.reshape(-1, *shapes[name]) for name, array in result.items()})
         return result
 
     def health(self) -> dict[str, int]:
@@ -131,7 +132,8 @@ class View(Driver):
         -------
         dict of str to int
             steps, updates; influence_capped and influence_not_finite (blocks of a lane and step); state_not_finite (lane
-            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped; shadows_capped and
+            steps, the lane was reset), loss_not_finite (lane steps, not learned from), updates_skipped, updates_scaled (for
+            `clip_outliers`); shadows_capped and
             shadows_not_finite, the same for the influence of shadows.
         """
         return self._engine.counts()

@@ -32,6 +32,8 @@ def main(arguments=None):
     SystemExit
         Status 2 for wrong usage, 0 after --help and --version.
     """
+    if hasattr(sys.stdout, "reconfigure") and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that a terminal has no letters for must not end the work
     options = _parser().parse_args(arguments)
     try:
         options.run(options)

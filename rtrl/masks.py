@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rtrl._arrays import complete
 from rtrl._spec import decay
 
 __all__ = ["given", "random", "wanted"]
@@ -54,12 +55,7 @@ def given(mask, shapes):
         raise ValueError(f"mask must have keys of {list(shapes)}; got {unknown[0]!r}")
     masks = {}
     for name, shape in shapes.items():
-        try:
-            array = np.asarray(mask[name]) if name in mask else np.ones(shape, bool)
-        except ValueError as error:
-            raise ValueError(f"mask of {name!r} must be a boolean array of shape {shape}; {error}") from None
-        if array.dtype != bool:
-            raise TypeError(f"mask of {name!r} must be a boolean array; got {array.dtype}")
+        array = complete(f"mask of {name!r}", mask[name], "b", "a boolean array") if name in mask else np.ones(shape, bool)
         if array.shape != shape:
             raise ValueError(f"mask of {name!r} must have shape {shape}; got {array.shape}")
         masks[name] = array.copy()

@@ -1,13 +1,15 @@
 """A network: a cell, a readout, and their weights."""
 
-import threading
+import io
 from collections.abc import Mapping
 from os import PathLike
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rtrl import _files, masks
+import rtrl_core
+from rtrl import _files, _weights, masks
 from rtrl._layout import Layout
 from rtrl._sealed import Sealed
 from rtrl._spec import choice, integer, non_negative, optional
@@ -80,13 +82,15 @@ class Network(Sealed):
         weight_std = optional(non_negative)("weight_std", weight_std)
         input_std = optional(non_negative)("input_std", input_std)
         self._layout = Layout(self.compiled_cell(), self.compiled_readout(), self.inputs, self.dtype)
+        if self._admit is not None:
+            self._admit(self._layout.shapes)
         size = self._layout.size * self.dtype.itemsize
         check_memory(size, {"weights": size})
         self._flat = self._layout.zeros()
         self._given = masks.wanted(sparsity, mask, self._layout.cell_shapes, cell.hidden, self.inputs, seed)
         self._holes = self._mask(self.compiled_cell())
         self._initialise(np.random.default_rng(seed), weight_std, input_std)
-        self._lock = threading.Lock()
+        self._lock = rtrl_core.core(self.dtype.name).Lock()
         self._seal()
 
     def _mask(self, core):
@@ -108,8 +112,11 @@ class Network(Sealed):
         if self._holes is not None:
             self._flat[self._holes == 0] = 0
 
+    @np.errstate(all="ignore")  # small weights may vanish in float32, whatever the caller wants of his own arithmetic
     def _initialise(self, generator, weight_std, input_std):
         bound = 1 / np.sqrt(self.cell.hidden)
+        if weight_std == 0 and input_std is None:
+            return  # they are that already
         for view in self.parameters().values():
             if weight_std is None:
                 view[...] = generator.uniform(-bound, bound, view.shape)
@@ -118,6 +125,9 @@ class Network(Sealed):
         if input_std is not None:
             weights = self.parameters()["cell.0.weight"][:, self.cell.hidden : self.cell.hidden + self.inputs]
             weights[...] = generator.normal(0, input_std, weights.shape)
+        for name, std in (("weight_std", weight_std), ("input_std", input_std)):
+            if std is not None and not np.isfinite(self._flat).all():
+                raise ValueError(f"{name} is too large for weights of {self.dtype.name}; got {std!r}")
         self.drop_missing()
 
     def compiled_cell(self):
@@ -131,6 +141,9 @@ class Network(Sealed):
     def parameters(self) -> dict[str, np.ndarray]:
         """Views of the weights by name; writing into a view changes the network.
 
+        Their rows are padded, so they are not contiguous.  What hands their memory on without regard to strides (some writers
+        of files do) stores wrong numbers: give those `state_dict()`.
+
         Returns
         -------
         dict of str to ndarray
@@ -139,6 +152,55 @@ class Network(Sealed):
             must stay 0.
         """
         return self._layout.views(self._flat)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the weights by name, contiguous, all of one moment.
+
+        Returns
+        -------
+        dict of str to ndarray
+            As `parameters`.
+
+        Raises
+        ------
+        RuntimeError
+            While another thread uses the network.
+        """
+        return self._lock.looking(lambda: {name: view.copy() for name, view in self.parameters().items()})
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> _weights.Loaded:
+        """Take over weights such as `state_dict` returns, all of them or, where one is refused, none.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            Arrays of the names, shapes and the type of `state_dict`.  Weights that do not exist (see `masks`) must be 0.
+        strict : bool
+            Whether all names must be there, and no others.
+
+        Returns
+        -------
+        Loaded
+            Names of the network that were missing and keep their weights, and names that it does not have.
+
+        Raises
+        ------
+        TypeError
+            If it is not a mapping of arrays of numbers.
+        ValueError
+            If names, shapes, types or masks are others; the message lists every array that is.
+        RuntimeError
+            While another thread uses the network, or from within a step of its session.
+        """
+        flat, given, loaded = _weights.checked(state, self._layout, self.masks(), strict)
+        self._lock.changing(self._take, flat, given)
+        return loaded
+
+    def _take(self, flat, names):
+        """Weights of these names from a flat array.  The last line is one call of NumPy's, which no signal handler interrupts."""
+        for name in self._layout.shapes.keys() - set(names):
+            self._layout.view(flat, name)[...] = self._layout.view(self._flat, name)
+        self._flat[:] = flat
 
     def masks(self) -> dict[str, np.ndarray]:
         """Which weights exist, boolean arrays by name like `parameters`; the others are 0 and stay 0."""
@@ -173,42 +235,53 @@ class Network(Sealed):
         }
 
     @classmethod
-    def from_description(cls, description, arrays):
-        """The network of `describe` with the given `arrays`.
+    def described(cls, archive, prefix=""):
+        """The network of `describe` in a file, for the `arrays` there whose names begin with `prefix`; its weights are 0.
 
         Raises
         ------
         ValueError
-            If they are not those of this network.
+            If these are not those of this network; it takes no memory then.
         """
-        mask = {name.removeprefix("mask/"): value for name, value in arrays.items() if name.startswith("mask/")}
-        weights = {name: value for name, value in arrays.items() if not name.startswith("mask/")}
-        network = cls(
+        description = archive.description["network"]
+        dtype = np.dtype(choice("float32", "float64")("dtype", description["dtype"]))
+
+        def admit(shapes):
+            for name, shape in shapes.items():
+                _files.check(name, dtype, shape, archive.headers.get(prefix + name))
+
+        return cls._made(
+            admit,
             _files.unpack(description["cell"]),
             description["inputs"],
             None if description["readout"] is None else _files.unpack(description["readout"]),
             description["dtype"],
             weight_std=0,
-            mask=mask or None,
+            mask=archive.masks(f"{prefix}mask/") or None,
         )
-        views = network.parameters()
-        if set(weights) != set(views):
-            raise ValueError(f"expected the parameters {sorted(views)}; got {sorted(weights)}")
-        for name, view in views.items():
-            if weights[name].shape != view.shape or weights[name].dtype != view.dtype:
-                got = f"{weights[name].dtype} of shape {weights[name].shape}"
-                raise ValueError(f"{name} must be {view.dtype} of shape {view.shape}; got {got}")
-            view[...] = weights[name]
-        network.drop_missing()
-        return network
 
-    def save(self, path: str | PathLike) -> None:
-        """Write the network to a file; an existing file is replaced only by a complete one."""
-        _files.write(path, "network", {"network": self.describe()}, self.arrays())
+    def save(self, path: str | bytes | PathLike | BinaryIO) -> None:
+        """Write the network to a file.
+
+        Parameters
+        ----------
+        path : path-like or binary file
+            A path, where `~` is the home folder and a link is followed; an existing file keeps its permissions, and is
+            replaced only by a complete one.  Or a file that is open for writing bytes.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written, or there is something that is no regular file.
+        RuntimeError
+            While another thread uses the network.
+        """
+        arrays = self._lock.looking(lambda: {name: view.copy() for name, view in self.arrays().items()})
+        _files.write(path, "network", {"network": self.describe()}, arrays)
 
     @classmethod
-    def load(cls, path: str | PathLike) -> "Network":
-        """The network that `save` wrote.
+    def load(cls, path: str | bytes | PathLike | BinaryIO) -> "Network":
+        """The network that `save` wrote, from a path or a file that is open for reading bytes.
 
         Raises
         ------
@@ -217,12 +290,16 @@ class Network(Sealed):
         ValueError
             If it is not a network's file, or damaged.
         """
-        description, arrays = _files.read(path, "network")
-        with _files.naming(path):
-            return cls.from_description(description["network"], arrays)
+        with _files.reading(path, "network") as archive:
+            network = cls.described(archive)
+            archive.fill(network.arrays())
+            network.drop_missing()
+        return network
 
     def __reduce__(self):
-        return Network.from_description, (self.describe(), {name: view.copy() for name, view in self.arrays().items()})
+        file = io.BytesIO()
+        self.save(file)
+        return _loaded, (type(self), file.getvalue())
 
     def __repr__(self):
         masked = ""
@@ -230,3 +307,8 @@ class Network(Sealed):
             existing = sum(int(mask.sum()) for mask in self._given.values())
             masked = f", mask=<{existing} of {sum(mask.size for mask in self._given.values())}>"
         return f"Network({self.cell!r}, inputs={self.inputs}, readout={self.readout!r}, dtype={self.dtype.name!r}{masked})"
+
+
+def _loaded(cls, content):
+    """The network of a pickle or copy."""
+    return cls.load(io.BytesIO(content))

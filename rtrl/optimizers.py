@@ -1,7 +1,10 @@
 """Optimizers, in the conventions of torch.optim.
 
 `lr` is a number or a callable of the time step (0 at the first step of the session) at which an update
-happens.  `clip_norm` limits the norm of the gradient of all parameters together, before weight decay.
+happens.  `clip_norm` and `clip_outliers` limit the norm of the gradient of all parameters together, before weight decay.
+
+An update whose gradient is not finite, or after which a weight or a number of the optimizer would not be, is skipped as a
+whole and counted (`rtrl.Session.health`).
 """
 
 from collections.abc import Callable
@@ -32,6 +35,12 @@ def _prior(name, value):
 _below_one = decay  # an option of Kalman has the name of this check
 
 
+def _at_least_one(name, value):
+    if positive(name, value) < 1:
+        raise ValueError(f"{name} must be 1 or more; got {value!r}")
+    return float(value)
+
+
 def _count(name, value):
     return integer(name, value, least=0)
 
@@ -42,6 +51,7 @@ class Optimizer(Spec):
     _family = "optimizers"
 
     def _compiled(self, dtype):
+        self.check_range(dtype)
         options = self.options()
         if options.get("eps", 1) < np.finfo(dtype).tiny:
             raise ValueError(f"eps must be at least {np.finfo(dtype).tiny:.3g} in {dtype}; got {options['eps']!r}")
@@ -73,6 +83,9 @@ class SGD(Optimizer):
         L2 penalty.
     clip_norm : float or None
         Largest norm of the whole gradient.
+    clip_outliers : float or None
+        Largest norm of the whole gradient relative to the median of the last 31 norms; longer gradients are scaled down to
+        it, and counted (`Session.health`).  None: any.
     """
 
     lr: float | Callable[[int], float] = option(rate)
@@ -80,6 +93,7 @@ class SGD(Optimizer):
     nesterov: bool = option(flag, False)
     weight_decay: float = option(non_negative, 0.0)
     clip_norm: float | None = option(optional(positive), None)
+    clip_outliers: float | None = option(optional(_at_least_one), None)
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,9 @@ class RMSprop(Optimizer):
         L2 penalty.
     clip_norm : float or None
         Largest norm of the whole gradient.
+    clip_outliers : float or None
+        Largest norm of the whole gradient relative to the median of the last 31 norms; longer gradients are scaled down to
+        it, and counted (`Session.health`).  None: any.
     """
 
     lr: float | Callable[[int], float] = option(rate)
@@ -105,6 +122,7 @@ class RMSprop(Optimizer):
     eps: float = option(positive, 1e-8)
     weight_decay: float = option(non_negative, 0.0)
     clip_norm: float | None = option(optional(positive), None)
+    clip_outliers: float | None = option(optional(_at_least_one), None)
 
 
 @dataclass(frozen=True)
@@ -123,6 +141,9 @@ class Adam(Optimizer):
         L2 penalty.
     clip_norm : float or None
         Largest norm of the whole gradient.
+    clip_outliers : float or None
+        Largest norm of the whole gradient relative to the median of the last 31 norms; longer gradients are scaled down to
+        it, and counted (`Session.health`).  None: any.
     """
 
     lr: float | Callable[[int], float] = option(rate)
@@ -130,6 +151,7 @@ class Adam(Optimizer):
     eps: float = option(positive, 1e-8)
     weight_decay: float = option(non_negative, 0.0)
     clip_norm: float | None = option(optional(positive), None)
+    clip_outliers: float | None = option(optional(_at_least_one), None)
 
 
 @dataclass(frozen=True)
@@ -162,6 +184,8 @@ class Kalman(Optimizer):
         Observations that teach J before the weights begin to move.
     clip_norm : float or None
         Largest norm of the whole gradient, before J takes it in ("exact" is not clipped).
+    clip_outliers : float or None
+        Largest norm relative to the median of the last 31 norms, likewise; see `Adam`.
     """
 
     lr: float | Callable[[int], float] = option(rate)
@@ -173,6 +197,7 @@ class Kalman(Optimizer):
     trust: float | None = option(optional(positive), 0.3)
     warm_up: int = option(_count, 100)
     clip_norm: float | None = option(optional(positive), None)
+    clip_outliers: float | None = option(optional(_at_least_one), None)
 
     def check(self, network):
         if self.fisher == "exact" and not getattr(network.compiled_readout(), "has_factors", False):

@@ -1,6 +1,7 @@
 /* Counts what a process allocates: preloaded by test_memory.py (glibc only).
  *
- * allocation_calls() is the number of calls so far, allocation_bytes() what is in use now, padding included.
+ * allocation_calls() is the number of calls so far, allocation_bytes() what is in use now, padding included.  After
+ * allocation_fail(n) the n-th call of calloc that follows finds no memory; it returns how many of the n are still to come.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -13,10 +14,16 @@ extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
-static _Atomic long calls, bytes;
+static _Atomic long calls, bytes, until_failure;
 
 long allocation_calls(void) { return calls; }
 long allocation_bytes(void) { return bytes; }
+
+long allocation_fail(long n) {
+    long left = until_failure;
+    until_failure = n;
+    return left;
+}
 
 static void *counted(void *p) {
     calls++;
@@ -25,7 +32,10 @@ static void *counted(void *p) {
 }
 
 void *malloc(size_t size) { return counted(__libc_malloc(size)); }
-void *calloc(size_t count, size_t size) { return counted(__libc_calloc(count, size)); }
+void *calloc(size_t count, size_t size) {
+    if (until_failure > 0 && --until_failure == 0) return NULL;
+    return counted(__libc_calloc(count, size));
+}
 void *memalign(size_t alignment, size_t size) { return counted(__libc_memalign(alignment, size)); }
 void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
 

@@ -1,11 +1,13 @@
 """Sessions that stop in the middle; the child process of test_checkpoint.py and the tests themselves play them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 from common import CELLS, ESTIMATORS, OPTIMIZERS, session, stream
 
 import rtrl
+from rtrl import _files
 
 STEPS, MIDDLE, LANES = 19, 7, 2  # 7 is within a block of TBPTT(4), and within 5 steps between updates
 
@@ -83,3 +85,51 @@ def save_all(folder):
         first_half(ran, dense, stop)
         ran.save(file_of(folder, name))
         ran.run(*stream(3, LANES, seed=7))
+
+
+def contents(path):
+    """Description and arrays of a file."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    description = json.loads(arrays.pop("description").tobytes())
+    return description, {name.removeprefix("array/"): value for name, value in arrays.items()}
+
+
+def forge(path, description, arrays):
+    """Write a file as somebody might on purpose: its digest is right, whatever it says."""
+    rest = {name: value for name, value in description.items() if name not in ("rtrl", "format", "digest")}
+    _files.write(path, description["rtrl"], rest, arrays)
+
+
+def limited():
+    """Sessions with every block of integers that there is, by name."""
+    estimators = {name: spec for name, spec in ESTIMATORS.items() if "eager" not in name}
+    found = {name: dict(cell="rnn", estimator=spec) for name, spec in estimators.items()}
+    found["kfrtrl blocks, deep"] = dict(cell="rhn 3", estimator=rtrl.KFRTRL(block=3))
+    found["uoro 3, deep"] = dict(cell="rhn 3", estimator=rtrl.UORO(3))
+    found["snap 2"] = dict(cell="rnn", estimator=rtrl.SnAp(2), sparsity=0.5)
+    found["nobacktrack kalman"] = dict(cell="lstm", estimator=rtrl.NoBackTrack("kalman"), optimizer=rtrl.Kalman(0.01))
+    found["exact fisher"] = dict(cell="rnn", estimator=rtrl.RFLO(), optimizer=rtrl.Kalman(0.01, fisher="exact"))
+    found["outliers"] = dict(cell="rnn", estimator=rtrl.SnAp(), optimizer=rtrl.RMSprop(0.01, clip_outliers=5.0))
+    found["shadows"] = dict(cell="rnn", estimator=rtrl.RTRL(), shadow=[rtrl.TBPTT(3), rtrl.BlockOK(2, 3), rtrl.UORO()])
+    return found
+
+
+def limited_session(cell, estimator, optimizer=None, **options):
+    """One of those in the middle of everything: an open step, something credited, something reset."""
+    ran = session(CELLS[cell], estimator, optimizer or rtrl.SGD(0.1, momentum=0.5), batch_size=LANES, update_every=5, **options)
+    use(ran)
+    return ran
+
+
+def use(ran):
+    """A bit of everything that can be done with a session; ids come first, so that those of a file are met."""
+    xs, ys = stream(STEPS, LANES, dense=False)
+    ran.feedback(np.full((LANES, ran.network.cell.hidden), 0.5)) if ran.steps else None
+    ran.advance(xs[0])
+    ran.run(xs[:MIDDLE], ys[:MIDDLE])
+    ran.reset([True, False])
+    ran.gradient()
+    ran.advance(xs[0])
+    ran.feedback(np.full((LANES, ran.network.cell.hidden), 0.5))
+    ran.influence()

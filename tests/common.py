@@ -64,6 +64,7 @@ NO_TROUBLE = dict.fromkeys(
         "state_not_finite",
         "loss_not_finite",
         "updates_skipped",
+        "updates_scaled",
         "shadows_capped",
         "shadows_not_finite",
     ),
@@ -135,6 +136,7 @@ def reference_twin(of):
         of.seed,
         of.update_every,
         masks=[mask for name, mask in net.masks().items() if name != "readout.weight"],
+        first_lane=of.first_lane,
     )
 
 

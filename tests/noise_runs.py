@@ -1,6 +1,5 @@
 """Runs of the noise study on a text of few characters, without files."""
 
-from rtrl.comparison.settings import label
 from rtrl.experiments.noise import Settings
 from rtrl.experiments.noise.settings import default_estimators
 from rtrl.experiments.store import Result
@@ -35,6 +34,6 @@ def study(text, estimators=None, **changes):
 
 
 def one(rows, estimator, t=12, **wanted):
-    wanted |= {"estimator": label(estimator), "t": t}
+    wanted |= {"estimator": str(estimator), "t": t}
     (found,) = [row for row in rows if wanted.items() <= row.items()]
     return found

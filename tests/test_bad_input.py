@@ -82,12 +82,23 @@ BAD_CREDIT = {
     "empty": (np.empty((0, UNITS)), "must have shape"),
 }
 BAD_MASKS = {
-    "numbers": (np.ones(LANES), TypeError),
-    "ids": ([0, 1], TypeError),
     "shape": (np.ones(LANES + 1, bool), ValueError),
     "scalar": (True, ValueError),
     "empty": (np.ones(0, bool), ValueError),
     "text": ("all", TypeError),
+    "masked": (np.ma.array([True, False], mask=[True, False]), ValueError),
+    "gap": ([None, True], ValueError),
+}
+BAD_RESETS = BAD_MASKS | {
+    "neither 0 nor 1": (np.array([0, 2]), ValueError),
+    "between": (np.array([0, 0.5]), ValueError),
+    "nan": (np.array([0, NAN]), ValueError),
+}
+BAD_LANES = BAD_MASKS | {
+    "numbers": (np.ones(LANES), TypeError),
+    "too large": ([0, LANES], ValueError),
+    "negative": (-1, ValueError),
+    "two axes": ([[0, 1]], ValueError),
 }
 
 
@@ -150,8 +161,8 @@ def test_lengths_and_resets(call):
     xs, ys = stream(5, LANES)
     refused(ValueError, "^ys must have as many steps as xs, 5; got 4", lambda ran: getattr(ran, call)(xs, ys[:4]))
     refused(ValueError, "^xs is empty", lambda ran: getattr(ran, call)(xs[:0], ys[:0]))
-    for mask, error in BAD_MASKS.values():
-        resets = mask if np.ndim(mask) == 0 else np.stack([mask] * 5)
+    for mask, error in BAD_RESETS.values():
+        resets = mask if np.ndim(mask) == 0 else np.ma.stack([mask] * 5) if np.ma.isMA(mask) else np.array([mask] * 5)
         refused(error, "^resets must", lambda ran: getattr(ran, call)(xs, ys, resets))
     refused(ValueError, "^resets must have as many steps", lambda ran: getattr(ran, call)(xs, ys, np.ones((4, LANES), bool)))
     refused(ValueError, "^resets is empty", lambda ran: getattr(ran, call)(xs, ys, np.ones((0, LANES), bool)))
@@ -162,7 +173,7 @@ def test_no_target_to_evaluate():
 
 
 def test_masks_of_reset():
-    for mask, error in BAD_MASKS.values():
+    for mask, error in BAD_LANES.values():
         refused(error, "^lanes must", lambda ran: ran.reset(mask))
 
 

@@ -82,6 +82,31 @@ def test_a_callable_rate_must_be_given_again(tmp_path):
     assert_same_bits(loaded.run(xs, ys), ran.run(xs, ys))
 
 
+@pytest.mark.parametrize(
+    "saved, given, message",
+    [
+        (rtrl.SGD(0.1, momentum=0.5), rtrl.SGD(0.1), r"has momentum=0\.5 \(given to load: 0\.0\), and"),
+        (
+            rtrl.SGD(0.1),
+            rtrl.SGD(0.1, momentum=0.5, nesterov=True),
+            r"has momentum=0\.0 \(.* 0\.5\), nesterov=False \(.* True\)",
+        ),
+        (rtrl.Kalman(0.1), rtrl.Kalman(0.1, "quasi-diagonal"), r"has metric='diagonal' \(given to load: 'quasi-diagonal'\), and"),
+        (
+            rtrl.Kalman(0.1, fisher="exact"),
+            rtrl.Kalman(0.1, prior=1),
+            r"has fisher='exact' \(.* 'outer'\), prior=0\.001 \(.*\)",
+        ),
+    ],
+)
+def test_an_optimizer_with_other_options_is_named(saved, given, message, tmp_path):
+    ran = rtrl.Session(network(CELLS["gru"]), rtrl.RTRL(), saved)
+    ran.save(tmp_path / "file")
+    with pytest.raises(ValueError, match=f"^the optimizer of the file {message}"):
+        rtrl.Session.load(tmp_path / "file", optimizer=given)
+    assert_same_session(rtrl.Session.load(tmp_path / "file", optimizer=saved.replace(lr=0.2)), ran)
+
+
 def test_another_rate_may_be_given(tmp_path):
     """Documented for callables, and useful to go on with a lower rate: options that need no other memory."""
     make().save(tmp_path / "file")

@@ -78,7 +78,16 @@ def test_info(capsys):
         (["compare", "--lr", "nan"], "--lr"),
         (["compare", "--clip", "inf"], "--clip"),
         (["compare", "--patience", "-1"], "--patience: a number of at least 0"),
-        (["compare", "--cell", "mlp"], "--cell"),
+        (["compare", "--cell", "mlp"], "--cell: 'mlp' is none of rhn, rnn, gru, lstm, nor a cell with options: there is no cell"),
+        (["compare", "--cell", "RNN"], "missing 1 required positional argument: 'hidden'"),
+        (["compare", "--cell", "RNN(0)"], "RNN(0): hidden must be between 1 and"),
+        (["compare", "--cell", "RNN(4, 'step')"], "nonlinearity must be one of 'tanh', 'relu'"),
+        (["compare", "--cell", "UORO"], "there is no cell 'UORO'"),
+        (["compare", "--cell", "GRU(4)", "--hidden", "64"], "--hidden is for cells by their short names; GRU(4) has its own"),
+        (["compare", "--cell", "RHN(4)", "--depth", "2"], "--depth is an option of --cell rhn only"),
+        (["experiment", "copy", "--cell", "GRU(4)", "--hidden", "64"], "--hidden is for cells by their short names; GRU(4) has"),
+        (["experiment", "copy", "--sweep", "cell=rnn,GRU(4)", "hidden=4,6"], "--hidden is for cells by their short names"),
+        (["experiment", "noise", "--cell", "GRU(4)", "--hidden", "4,6"], "--hidden is for cells by their short names"),
         (["compare", "--dtype", "int8"], "--dtype"),
         (["compare", "--estimators", "UORO,Guess"], "there is no estimator 'Guess'"),
         (["compare", "--estimators", "TBPTT"], "--estimators: TBPTT: "),
@@ -142,7 +151,8 @@ def test_as_a_module(child_environment):
 def test_reader_that_leaves(child_environment):
     process = run("compare", "--hidden", "4", "--steps", "50", "--estimators", "Immediate", env=child_environment)
     process.stdout.close()
-    assert process.stderr.read() == ""
+    (told,) = process.stderr.read().splitlines()
+    assert told.startswith("Immediate: ")  # its row is finished; there is no word of an error
     process.stderr.close()
     assert process.wait() == 1
 

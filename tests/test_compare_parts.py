@@ -12,7 +12,7 @@ import rtrl
 from rtrl import cells, data, estimators
 from rtrl.comparison import Settings, Task, compare, report
 from rtrl.comparison.progress import Progress
-from rtrl.comparison.settings import ESTIMATORS, REFERENCE, label
+from rtrl.comparison.settings import ESTIMATORS, REFERENCE
 from rtrl.comparison.specs import parse, parse_list
 
 SMALL = Settings(cell=rtrl.RHN(8), batch_size=4, steps=200)
@@ -39,15 +39,17 @@ def result(task):
 
 
 @pytest.mark.parametrize("spec", [*ESTIMATORS, rtrl.TBPTT(7, sliding=True), rtrl.KFRTRL(fresh=False)])
-def test_labels_and_reprs_are_read_back(spec):
-    assert parse(label(spec), estimators.Estimator) == parse(repr(spec), estimators.Estimator) == spec
+def test_short_and_full_code_are_read_back(spec):
+    assert parse(str(spec), estimators.Estimator) == parse(repr(spec), estimators.Estimator) == spec
 
 
-def test_labels_are_short():
-    labels = "TBPTT(1)|UORO|UORO(horizon=8)|NoBackTrack('kalman')|KFRTRL(average=4)|BlockOK(4, 8)|RTRL".split("|")
-    assert [each for each in map(label, ESTIMATORS) if each in labels] == labels
-    assert label(rtrl.TBPTT(7, sliding=True)) == "TBPTT(7, sliding=True)"
-    assert label(rtrl.RNN(4, leak=0.5)) == "RNN(4, leak=0.5)"
+def test_str_shows_only_options_that_differ_from_their_defaults():
+    short = "TBPTT(1)|UORO|UORO(horizon=8)|NoBackTrack('kalman')|KFRTRL(average=4)|BlockOK(4, 8)|RTRL".split("|")
+    assert [each for each in map(str, ESTIMATORS) if each in short] == short
+    assert str(rtrl.TBPTT(7, sliding=True)) == "TBPTT(7, sliding=True)"
+    assert f"{rtrl.RNN(4, leak=0.5)}, {rtrl.RNN(4, 'relu')}, {rtrl.RHN(4)}" == "RNN(4, leak=0.5), RNN(4, 'relu'), RHN(4)"
+    assert str(rtrl.Adam(1e-3, clip_norm=1)) == "Adam(0.001, clip_norm=1.0)"
+    assert repr(rtrl.RHN(4)) == "RHN(hidden=4, depth=1)"
 
 
 def test_lists_split_outside_parentheses_and_drop_repetitions():
@@ -160,7 +162,7 @@ def test_table_is_aligned_and_fits(result):
     ends = {len(line) for line in body}
     assert ends == {len(lines[rule])}
     assert max(map(len, lines)) <= 125
-    assert [line[: line.index("  ")] for line in body[2:]] == [label(each) for each in ESTIMATORS]
+    assert [line[: line.index("  ")] for line in body[2:]] == [str(each) for each in ESTIMATORS]
     assert "rate 0.0003, gradient clipped to norm 1; NoBackTrack('kalman'): Kalman, learning rate 0.0001" in lines[3]
     assert any("unigram entropy" in line for line in lines)
 
@@ -189,6 +191,22 @@ def test_progress_redraws_on_a_terminal_and_leaves_it_clean():
         progress.show(f"step {i}")
     progress.clear()
     assert stream.getvalue() == "\r\x1b[2Kstep 0\r\x1b[2K"
+
+
+def test_a_message_that_does_not_fit_leaves_no_line_behind(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10")
+    stream = Terminal()
+    Progress(stream).show("a message of many letters")
+    assert stream.getvalue() == "\r\x1b[2Ka message"
+
+
+def test_a_line_that_is_said_stays():
+    for stream, expected in ((Terminal(), "\r\x1b[2Kone\r\x1b[2Ktwo\n"), (io.StringIO(), "two\n")):
+        progress = Progress(stream)
+        progress.show("one")
+        progress.say("two")
+        assert stream.getvalue() == expected
+    Progress().say("nowhere")
 
 
 def test_progress_elsewhere_is_whole_lines_now_and_then(monkeypatch):

@@ -1,5 +1,7 @@
 """Reading of texts and series, and lanes."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -173,3 +175,174 @@ def test_series_refuses(tmp_path, content, message):
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         data.read_series(path)
+
+
+# --- files as people have them ----------------------------------------------------------------------------------------
+
+VALUES = 20 + 5 * np.sin(np.arange(120) / 5)
+COMMAS = [f"{value:.2f}".replace(".", ",") for value in VALUES]
+DAYS = [f"2020-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(120)]
+
+
+def written(tmp_path, lines, encode=lambda text: text.encode(), end="\n"):
+    path = tmp_path / "t.csv"
+    path.write_bytes(encode(end.join(lines) + end))
+    return path
+
+
+READ = {
+    "one column with decimal commas": (["temp", *COMMAS], None),
+    "one column, the first number whole": (["20", *COMMAS[1:]], None),
+    "a comment, then a header": (["# station 12", "", "day;temp", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], "temp"),
+    "comments in between": (["day;temp", "# a pause", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None),
+    "Excel's sep line": (["sep=;", "day;temp", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None),
+    "Excel's sep line, comma": (["sep=,", *(f"{value:.2f},7" for value in VALUES)], "1"),
+    "delimiters at the ends": (["day;temp;", *(f"{i};{cell};" for i, cell in enumerate(COMMAS))], None),
+    "an empty last cell here and there": (["day;temp", *(f"{i};{cell}{';' * (i % 2)}" for i, cell in enumerate(COMMAS))], None),
+    "dates without a header": ([f"{day};{cell}" for day, cell in zip(DAYS, COMMAS)], None),
+    "dates with a header": (["day,temp", *(f"{day},{value:.2f}" for day, value in zip(DAYS, VALUES))], None),
+    "a header of years": (["2019,2020", *(f"{i},{value:.2f}" for i, value in enumerate(VALUES))], "2020"),
+    "dates and a header of years": (["day,2020", *(f"{day},{value:.2f}" for day, value in zip(DAYS, VALUES))], "2020"),
+    "an index without a name": ([",x", *(f"{i},{value:.2f}" for i, value in enumerate(VALUES))], None),
+    "columns with numbers as names": ([",0,1", *(f"{i},7,{value:.2f}" for i, value in enumerate(VALUES))], "1"),
+    "two of a name, another wanted": (["x,x,y", *(f"{i},{i},{value:.2f}" for i, value in enumerate(VALUES))], "y"),
+    "two of a name, by number": (["x,x,y", *(f"{i},{value:.2f},3" for i, value in enumerate(VALUES))], "2"),
+    "a name with a comma": (['day,"temp, outside"', *(f"{i},{value:.2f}" for i, value in enumerate(VALUES))], "temp, outside"),
+    "a name with another delimiter": (["day,temp (a;b)", *(f"{i},{value:.2f}" for i, value in enumerate(VALUES))], None),
+    "a name of two lines": (['day;"temp', '(degC)"', *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None),
+    "a column called #": (["#;temp", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], "temp"),
+    "dates, and a first number that is a number of a column": ([f"{day};2;{cell}" for day, cell in zip(DAYS, COMMAS)], "3"),
+    "an index, whole numbers below a name": ([",x", *(f"{i},{value:.2f}" for i, value in enumerate(VALUES))], "x"),
+    "three decimals, all below 1000": (["day;x", *(f"{i};{cell}0" for i, cell in enumerate(COMMAS))], None),
+    "a text that stays the same": ([f"Berlin;{day};{cell}" for day, cell in zip(DAYS, COMMAS)], None),
+    "rows of nothing at the end": (["day;temp", *(f"{i};{cell}" for i, cell in enumerate(COMMAS)), ";", ";"], None),
+    "blanks around": (["day ; temp", *(f" {i} ; {cell} " for i, cell in enumerate(COMMAS))], "temp"),
+}
+
+
+@pytest.mark.parametrize(("lines", "column"), READ.values(), ids=READ)
+def test_what_can_be_read_in_one_way_is_read(tmp_path, lines, column):
+    got = data.read_series(written(tmp_path, lines), column, standardise=False)
+    np.testing.assert_allclose(got, VALUES, atol=0.00501)
+
+
+REFUSED = {
+    "two whole numbers": ([f"20,{i:02}" for i in range(120)], None, "line 1: '20,00' may be two numbers or one"),
+    "rows longer than the header": (["day,temp", *(f"{i},{cell}" for i, cell in enumerate(COMMAS))], "temp", "line 2: 3 cells"),
+    "rows longer later": (["1;2"] * 110 + ["1;2;3"], None, "line 111: 3 cells, but the first row has 2"),
+    "two columns of the wanted name": (["x,x"] + ["1,2"] * 120, "x", "2 columns 'x'"),
+    "a number that is a name elsewhere": (["2,1,5"] + ["3,4,6"] * 120, "1", "may be a header or numbers"),
+    "a number that is its own name": (["5,2"] + ["3,4"] * 120, "2", "line 1, may be a header"),
+    "a first sample that is missing": (["1;", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None, "line 1, may be"),
+    "a first sample that is n/a": (["1;n/a", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None, "line 1, column 2: 'n/a'"),
+    "a first sample that is broken": (["1;12:30", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None, "line 1, may be"),
+    "a first sample below the header": (
+        ["day;x", "1;", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))],
+        None,
+        "line 2, column 2",
+    ),
+    "a header with a year, unnamed": (["day,2020", *(f"{day},{i}" for i, day in enumerate(DAYS))], None, "line 1, may be"),
+    "columns with numbers as names, unnamed": ([",0,1", *(f"{i},7,{i}" for i in range(120))], None, "line 1, may be"),
+    "labels": (["sun;5", *(f"mon;{cell}" for cell in COMMAS)], None, "line 1, may be a header"),
+    "thousands": (["x", *(f"{1 + i % 9},{i:03}" for i in range(120))], None, "line 2: '1,000' may have"),
+    "two decimal marks": (["x;y", *(f"1;{cell}" for cell in COMMAS), "1;2.5"], None, "line 122: '2.5' in a column"),
+    "both marks in a number": (["x;y", *("1;1.234,5" for _ in COMMAS)], None, "line 2, column 2: '1.234,5' is not a number"),
+    "units": (["day;temp", "d;degC", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None, "line 2.*units"),
+    "blanks between columns": ([f"{i}  {value:.2f}" for i, value in enumerate(VALUES)], None, "separated by blanks"),
+    "a NUL": (["x", *COMMAS[:50], "2\x000", *COMMAS], None, "line 52|NUL"),
+    "other digits": (["x"] + ["\u0661\u0662"] * 120, None, "line 2, column 1"),
+    "an empty cell of one column": (["x", *COMMAS[:50], '""', *COMMAS], None, "line 52, column 1: ''"),
+    "a row of empty cells": (["x;y", *(f"{cell};1" for cell in COMMAS), ";", "1;1"], "x", "line 122, column 1: ''"),
+    "an error of Excel's": (["x", *COMMAS[:50], "#N/A", *COMMAS], None, "line 52, column 1: '#N/A'"),
+    "another one, first": (["#DIV/0!;7", *(f"{cell};7" for cell in COMMAS)], "1", "line 1, column 1: '#DIV/0!'"),
+    "a cell that was too wide for its column": (["x;y", *(f"{cell};1" for cell in COMMAS), "####;1"], "x", "line 122, column 1"),
+    "a first number with a unit": (["20.0 C", *(f"{value:.2f}" for value in VALUES)], None, "line 1, may be"),
+    "a first number that is a time": (["12:30", *COMMAS], None, "line 1, may be"),
+    "a first sample without letters": (["---", *COMMAS], None, "line 1, column 1: '---'"),
+    "dates, and a first sample in words": (
+        ["2020-01-01;bad", *(f"{day};{cell}" for day, cell in zip(DAYS, COMMAS))],
+        None,
+        "line 1, may be",
+    ),
+    "dates, and decimal commas between commas": ([f"{day},{cell}" for day, cell in zip(DAYS, COMMAS)], None, "line 1: '20,00'"),
+    "decimal commas below a header that ends in a comma": (
+        ["day,temp,", *(f"{i},{cell}" for i, cell in enumerate(COMMAS))],
+        "temp",
+        "line 2: '20,00' may be two numbers or one",
+    ),
+    "decimal commas that some numbers do without": (["20,04", "20", *COMMAS], "1", "line 2, has no ','"),
+    "thousands between tabs": (["x\ty", *(f"1\t{1 + i % 9},{i:03}" for i in range(120))], None, "line 2: '1,000' may have"),
+    "thousands, and numbers below": (["x;y", *(f"1;{cell}" for cell in ["987", "1,234"] * 60)], None, "line 3: '1,234' may have"),
+    "points between thousands": (
+        ["x;y", *(f"{cell};{1 + i % 9}.{i:03}" for i, cell in enumerate(COMMAS))],
+        None,
+        "line 2: '1.000'",
+    ),
+    "columns that count": (["0,1", *(f"{value:.2f},{value:.2f}" for value in VALUES)], None, "line 1, may be"),
+    "years by number": (["2019,2020", *(f"{i},{value:.2f}" for i, value in enumerate(VALUES))], "2", "line 1, may be"),
+    "a title": (["Station 12, roof", "day;temp", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], None, "line 2, has no ','"),
+    "a sep line without a delimiter": (["sep=5", *COMMAS], None, "line 1: '5' cannot delimit"),
+    "hexadecimal": (["x"] + ["0x1F"] * 120, None, "line 2, column 1: '0x1F' is not a number"),
+}
+
+
+@pytest.mark.parametrize(("lines", "column", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_can_be_read_in_two_ways_or_none_is_refused_with_its_line(tmp_path, lines, column, words):
+    with pytest.raises(ValueError, match=words):
+        data.read_series(written(tmp_path, lines), column, standardise=False)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: text.encode(),
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: gzip.compress(text.encode()),
+    ],
+    ids=["utf-8", "with a mark", "utf-16", "gzip"],
+)
+def test_encodings_compression_and_line_ends(tmp_path, encode, end):
+    path = written(tmp_path, ["time;gr\u00f6\u00dfe", *(f"{i};{cell}" for i, cell in enumerate(COMMAS))], encode, end)
+    np.testing.assert_allclose(data.read_series(path, "gr\u00f6\u00dfe", standardise=False), VALUES, atol=0.00501)
+
+
+def test_a_column_is_found_by_number_where_dates_say_that_the_first_row_is_one_of_numbers(tmp_path):
+    path = written(tmp_path, [f"{2020 + i}-01-01;{2 + i};{3 + i}" for i in range(120)])
+    np.testing.assert_array_equal(data.read_series(path, "2", standardise=False), np.arange(2, 122))  # not a header with "2"
+    np.testing.assert_array_equal(data.read_series(path, "3", standardise=False), np.arange(3, 123))
+    path = written(tmp_path, [f"{2020 + i}-01-01;{7 + i};{2 + i}" for i in range(120)])
+    np.testing.assert_array_equal(data.read_series(path, "2", standardise=False), np.arange(7, 127))
+
+
+def test_a_sep_line_settles_what_the_comma_is(tmp_path):
+    path = written(tmp_path, ["sep=,", *(f"{i},{2 * i}" for i in range(120))])
+    np.testing.assert_array_equal(data.read_series(path, standardise=False), 2 * np.arange(120))
+
+
+def test_whole_numbers_below_a_name_that_has_another_delimiter(tmp_path):
+    path = written(tmp_path, ["day,temp (a;b)", *(f"{i},{20 + i}" for i in range(120))])
+    np.testing.assert_array_equal(data.read_series(path, "1", standardise=False), np.arange(120))
+
+
+def test_damaged_files_are_named(tmp_path):
+    whole = gzip.compress("\n".join(COMMAS).encode())
+    broken = whole[:12] + bytes(each ^ 0xFF for each in whole[12:40]) + whole[40:]
+    damaged = "compressed by gzip, and damaged"
+    for content, words in (
+        (whole[:-20], damaged),
+        (broken, damaged),
+        (whole + b"more", damaged),
+        ("\u00df;1\n".encode("latin-1") * 120, "UTF-8"),
+    ):
+        (tmp_path / "t.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=f"t.csv' is .*{words}"):
+            data.read_series(tmp_path / "t.csv")
+
+
+def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path, ["temp", *COMMAS])
+    assert len(data.read_series("~/t.csv")) == 120
+    assert data.read_text("~/t.csv").startswith("temp\n")

@@ -241,3 +241,22 @@ def test_invariance_of_every_kind_of_filter(cell, kind, metric, state, fisher):
     options = {"state": state, "fisher": fisher}
     plain = losses(CELLS[cell], metric, "plain", **options)
     assert np.abs(losses(CELLS[cell], metric, kind, **options) - plain).max() < 1e-10
+
+
+@pytest.mark.parametrize("gate", [10.0, 17.0, 25.0])
+@pytest.mark.parametrize("state", ["propagated", "local", "literal"])
+def test_saturated_gates_do_not_let_the_noise_explode(state, gate):
+    """Two of four units keep what they have while their newest term vanishes.  With the newest term alone as the metric of the
+    state, the median error of the gradient afterwards was 41, 1,178 and 55,524 at these gates."""
+    errors = []
+    for seed in range(20):
+        network = rtrl.Network(rtrl.GRU(4), 2, rtrl.Softmax(3), dtype="float64", seed=3)
+        W = network.parameters()["cell.0.weight"]
+        W[:, 5], W[4:6, 5] = 0, 1  # the second input drives the gates Z of two units
+        ran = rtrl.Session(network, rtrl.NoBackTrack("kalman", state), rtrl.Kalman(0.0), seed=seed, threads=1, shadow=rtrl.RTRL())
+        xs = 0.5 * np.random.default_rng(0).normal(size=(12, 2))
+        xs[8, 1] += gate
+        ran.run(xs[:9], np.arange(9) % 3)
+        ran.run(xs[9:], np.arange(9, 12) % 3)
+        errors.append(ran.shadows[0].relative_errors)
+    assert np.median(errors, 0).max() < 8

@@ -77,7 +77,7 @@ def test_a_refused_call_changes_nothing(estimator):
         (ValueError, "xs", lambda: ran.run(spoilt, ys)),
         (ValueError, "ys", lambda: ran.run(xs, late)),
         (ValueError, "ys", lambda: ran.run(xs, ys[:4])),
-        (TypeError, "resets", lambda: ran.run(xs, ys, np.ones((5, LANES)))),
+        (ValueError, "resets", lambda: ran.run(xs, ys, np.full((5, LANES), 2))),
         (TypeError, "x", lambda: ran.step(None, ys[0])),
         (ValueError, "x", lambda: ran.advance(xs[0][:, 1:])),
         (ValueError, "lanes", lambda: ran.reset(np.ones(LANES + 1, bool))),

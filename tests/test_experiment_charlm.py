@@ -112,6 +112,15 @@ def test_stopped_and_resumed_anywhere(files, tmp_path):
     assert parts.rows[-1] == whole.rows[-1]
 
 
+def test_results_of_another_text_do_not_stand_beside_new_ones(files, tmp_path):
+    out = tmp_path / "out"
+    perform.perform(options(files, steps=100), out)
+    with open(files[2], "a", encoding="utf-8") as file:
+        file.write("more")
+    with pytest.raises(ValueError, match="cannot be resumed: the texts are not those that the run began with"):
+        perform.perform(options(files, steps=100), out, resume=True)
+
+
 def test_command(files, tmp_path, capsys):
     arguments = [
         "experiment",

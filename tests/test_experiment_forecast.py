@@ -1,6 +1,11 @@
 """The forecast study: what must hold of it at a tiny size, and the command as a user runs it."""
 
 import json
+import os
+import pickle
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -167,3 +172,99 @@ def test_files_that_do_not_fit_together(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["experiment", "forecast", "--series", files])
     assert "different numbers of samples: 130, 120" in capsys.readouterr().err
+
+
+# --- files of users -----------------------------------------------------------------------------------------------------
+
+
+def command(*words):
+    """Status, and last line of the errors, of a run of the command."""
+    options = ("--ahead", "1", "--window", "50", "--hidden", "4", "--checkpoint", "0")
+    line = [sys.executable, "-m", "rtrl", *words[:2], *(() if words[0] == "report" else options), *words[2:]]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout, (done.stderr.strip().splitlines() or [""])[-1]
+
+
+def series(path, values, header="v"):
+    path.write_text("\n".join([header, *map(str, values)]) + "\n")
+    return path
+
+
+NOISE = np.random.default_rng(0).normal(size=300).round(3)
+
+
+def test_another_series_under_the_same_name_is_not_mixed_in(tmp_path):
+    path, out = tmp_path / "t.csv", tmp_path / "out"
+    words = ("experiment", "forecast", "--series", str(series(path, NOISE)), "--models", "UORO", "--out", str(out))
+    assert command(*words, "--steps", "150")[0] == 0
+    series(path, 1000 - 37 * NOISE)
+    status, _, told = command(*words, "--steps", "300", "--resume")
+    assert status == 1 and "the first 150 samples of" in told and "t.csv are not those that this run has read" in told
+    series(path, [*NOISE, *NOISE])  # a file that has grown is the same series
+    assert command(*words, "--steps", "300", "--resume")[0] == 0
+
+
+def test_results_of_another_series_do_not_stand_beside_new_ones(tmp_path):
+    path, out = series(tmp_path / "t.csv", NOISE), tmp_path / "out"
+    done = forecast.Settings(estimator=LastValue(), series=str(path), window=50)
+    perform.perform(done, out)
+    series(path, [*NOISE[:200], 1, *NOISE[201:]])
+    with pytest.raises(ValueError, match="cannot be resumed: the first 300 samples of .*t.csv are not those"):
+        perform.perform(replace(done), out, resume=True)
+    series(path, [*NOISE, *NOISE])
+    assert perform.perform(replace(done, steps=200), out, resume=True).step == 300  # it is done, and more than that
+    assert perform.perform(replace(done), out, resume=True).step == 600
+
+
+@pytest.mark.parametrize("change", [lambda path: series(path, [*NOISE, *NOISE]), lambda path: series(path, ["-"]), os.remove])
+def test_what_becomes_of_a_file_while_a_run_is_at_work_does_not_matter(tmp_path, change):
+    path = series(tmp_path / "t.csv", NOISE)
+    settings = forecast.Settings(estimator=LastValue(), series=str(path), window=50)
+    result = perform.perform(settings, tmp_path / "out", show=lambda row: change(path) if row["step"] == 100 else None)
+    assert (result.step, result.work, result.done) == (300, 300, True)
+
+
+def test_settings_travel_without_their_samples(tmp_path):
+    settings = forecast.Settings(estimator=LastValue(), series=str(series(tmp_path / "t.csv", NOISE)))
+    sent = pickle.dumps(settings)
+    assert len(sent) < 2000
+    np.testing.assert_array_equal(pickle.loads(sent).samples()[0][:, 0], NOISE)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [("", "one is empty"), ("a,,b", "one is empty"), ('"a,b', "list of names"), ("a\nb", "list")]
+)
+def test_lists_of_names_that_are_none(tmp_path, names, words):
+    with pytest.raises(ValueError, match=words):
+        forecast.Settings(estimator=LastValue(), series=names)
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    path = series(tmp_path / "t.csv", NOISE)
+    for values in (NOISE, -NOISE, NOISE[:200]):
+        series(path, values)
+        settings = forecast.Settings(estimator=rtrl.UORO(), series=str(path))
+        np.testing.assert_array_equal(settings.samples()[0][:, 0], values)
+
+
+def test_a_series_that_does_not_change_has_no_ratio(tmp_path):
+    day = [3, 4, 6, 9, 12, 13, 11, 8, 5, 4, 3, 2, 2, 3, 5, 7, 8, 7, 5, 4]
+    for name, values, ahead in (("timetable", day * 10, "1,20"), ("stuck", [3.5] * 200, "1")):
+        path, out = series(tmp_path / f"{name}.csv", values), tmp_path / name
+        words = ("--series", str(path), "--models", "LastValue, RLS", "--ahead", ahead, "--out", str(out))
+        status, table, told = command("experiment", "forecast", *words)
+        assert status == 0, told
+        assert re.search(r"^LastValue +1 .*- .*- ", table, re.M)
+        assert command("report", str(out), "--out", str(tmp_path / "page.md"))[0] == 0
+
+
+def test_names_with_commas_are_quoted(tmp_path):
+    header, rows = '"temp, outside",day', [f"{i % 7},{i}" for i in range(200)]
+    path = series(tmp_path / "a,b.csv", rows, header)
+    settings = forecast.Settings(estimator=rtrl.UORO(), series=f'"{path}"', column='"temp, outside"', inputs="day")
+    np.testing.assert_array_equal(settings.samples()[0], np.stack([np.arange(200) % 7, np.arange(200)], 1))
+    status, table, told = command(
+        "experiment", "forecast", "--series", f'"{path}"', "--column", '"temp, outside"', "--models", "LastValue"
+    )
+    assert status == 0 and "a,b" in table, told

@@ -1,5 +1,6 @@
 """The study of span against truncation: what its methods are, the control, and the command."""
 
+import copy
 import json
 
 import numpy as np
@@ -97,8 +98,7 @@ def test_control_turns_what_is_carried_and_nothing_else():
 def test_gradient_of_the_control(monkeypatch):
     """eps = -1 at every step: the applied gradient is 2 immediate - exact, and the estimator goes on as it was."""
     run = kalman.Settings(method="scrambled RTRL + SGD", gap=2, dtype="float64", **TINY).start()
-    network = run.session.network
-    exact = rtrl.Session(rtrl.Network.from_description(network.describe(), network.arrays()), rtrl.RTRL())
+    exact = rtrl.Session(copy.deepcopy(run.session.network), rtrl.RTRL())
     now = exact.shadow(rtrl.Immediate())
     applied = []
     monkeypatch.setattr(rtrl.Session, "apply", lambda self, gradients: applied.append(gradients))

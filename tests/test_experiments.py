@@ -7,8 +7,10 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import pytest
 import rtrl
 from rtrl.cli import main
 from rtrl.comparison import progress
-from rtrl.experiments import copy, store
+from rtrl.experiments import STUDIES, copy, store
 from rtrl.experiments.perform import perform, perform_all
 from rtrl.experiments.runs import Learning
 from rtrl.experiments.store import Store, read_results
@@ -117,6 +119,40 @@ def test_a_sweep_is_all_combinations(tmp_path):
 def test_a_sweep_may_list_estimators_with_options(tmp_path):
     assert main([*QUICK, "--sweep", "estimators=BlockOK(2, 3),UORO", "--out", str(tmp_path)]) == 0
     assert {each.settings["estimator"] for each in read_results(tmp_path)} == {"BlockOK(2, 3)", "UORO"}
+
+
+def test_cells_are_told_as_estimators_are(tmp_path):
+    """In a study as in a sweep, and the command of a run makes that run again."""
+    told = ["--estimators", "UORO", "--sweep", "cell=rhn,RHN(8, depth=2),RNN(6, 'relu')", "--out", str(tmp_path)]
+    assert main([*QUICK[:2], *QUICK[4:], *told]) == 0
+    results = read_results(tmp_path)
+    assert {(each.settings["cell"], each.settings["hidden"]) for each in results} == {
+        ("rhn", 64),
+        ("RHN(8, depth=2)", 8),
+        ("RNN(6, 'relu')", 6),
+    }
+    for each in results:
+        assert main([*shlex.split(each.about["command"])[3:], "--out", str(tmp_path / "again")]) == 0
+    names = [{path.name for path in folder.glob("copy/*")} for folder in (tmp_path, tmp_path / "again")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if hasattr(study.Settings, "cell")])
+def test_a_cell_has_its_own_units_in_every_study(name):
+    settings = STUDIES[name].Settings
+    told = {"estimator": rtrl.UORO()} if hasattr(settings, "estimator") else {}
+    made = settings(cell=rtrl.RHN(5, depth=2), **told)
+    assert made.hidden == 5
+    assert made.describe()["cell"] == "RHN(5, depth=2)"
+    stream = types.SimpleNamespace(inputs=2, readout=rtrl.Softmax(2))
+    assert (made.session(stream).network.cell if hasattr(made, "session") else made.made_cell) == rtrl.RHN(5, depth=2)
+
+
+def test_names_of_runs_stay():
+    """A folder is found again by a later version."""
+    assert copy.Settings(estimator=rtrl.UORO()).name == "uoro-rhn-hidden-64-seed-0-e326d45c"
+    assert STUDIES["noise"].Settings(estimator=rtrl.UORO(), hidden=8).name == "uoro-rhn-hidden-8-untrained-seed-0-40343a5e"
+    assert STUDIES["kalman"].Settings().name == "kfrtrl-adam-brackets-gap-4-lr-scale-1.0-seed-0-9dd8b3c3"
 
 
 @pytest.mark.parametrize(
@@ -240,6 +276,14 @@ def test_resumed_lines_are_all_shown(tmp_path, capsys):
     first = capsys.readouterr().out.splitlines()[1:]
     assert main([*QUICK, *told, "--steps", "500"]) == 0
     assert capsys.readouterr().out.splitlines()[1:4] == first
+
+
+@pytest.mark.parametrize(("sizes", "words"), [("4,6,8", "3 of 3 runs are done"), ("4,4096,6", "2 of 3 runs are done")])
+def test_the_last_word_on_many_runs_is_how_many_are_done(capsys, monkeypatch, sizes, words):
+    monkeypatch.setattr("rtrl.commands.experiment.Cores", lambda jobs: Mapping())
+    told = ["--estimators", "RTRL", "--sweep", f"hidden={sizes}", "--steps", "20", "--window", "10", "--jobs", "2"]
+    main([*QUICK[:2], *QUICK[4:], *told])
+    assert [line for line in capsys.readouterr().err.splitlines() if "error" not in line] == [words]
 
 
 def test_progress_has_a_rate_and_the_time_left(capsys, monkeypatch):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rtrl.comparison.settings import ESTIMATORS
+
 ROOT = Path(__file__).resolve().parents[1]
 
 CHECK = """
@@ -75,6 +77,27 @@ print("extended")
 """
 
 
+COMMANDS = """
+import json, re, shlex, sys
+from contextlib import redirect_stdout
+from io import StringIO
+from rtrl import cli
+
+small = {"compare": ["--batch", "2", "--steps", "60"], "experiment": ["--estimators", "UORO", "--batch", "2", "--steps", "40"]}
+for line in sys.argv[1:]:
+    words = shlex.split(line)[3:]
+    with redirect_stdout(StringIO()) as shown:
+        assert cli.main([*words, *small[words[0]], "--dtype", "float64", "--format", "json"]) == 0
+    found = shown.getvalue()
+    print(re.findall(r'"cell": "(.*?)"', found), re.findall(r'"estimator": "(.*?)"', found))
+"""
+
+
+def commands(document):
+    """The commands of a document."""
+    return re.findall(r"^    (python -m rtrl .*)$", (ROOT / "docs" / document).read_text(), re.M)
+
+
 def blocks(document):
     """The code blocks of a document, and the file that it says to save the first one as."""
     text = (ROOT / "docs" / document).read_text()
@@ -103,7 +126,22 @@ def extended(tmp_path_factory):
     return copy
 
 
+def python(folder, *arguments):
+    """What a script prints, with the rtrl of a folder."""
+    environment = dict(os.environ, PYTHONPATH=f"{folder}{os.pathsep}{folder / 'src'}", RTRL_CPU_LEVEL="baseline")
+    result = subprocess.run([sys.executable, "-c", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
 def test_documents_are_followed_to_the_letter(extended):
-    environment = dict(os.environ, PYTHONPATH=f"{extended}{os.pathsep}{extended / 'src'}", RTRL_CPU_LEVEL="baseline")
-    result = subprocess.run([sys.executable, "-c", CHECK], cwd=extended, env=environment, capture_output=True, text=True)
-    assert result.stdout == "extended\n", result.stderr[-2000:]
+    assert python(extended, CHECK) == "extended\n"
+
+
+def test_commands_know_what_was_added(extended):
+    told = [*commands("adding-a-cell.md"), *commands("adding-an-estimator.md")]
+    assert python(extended, COMMANDS, *told).splitlines() == [
+        f"{['Softsign(hidden=32)']} {[str(each) for each in ESTIMATORS]}",
+        "['Softsign(32)', 'RNN(32)'] ['UORO', 'UORO']",
+        "['RHN(hidden=64, depth=1)'] ['TBPTT(25)', 'Fading(fade=0.8)', 'RTRL']",
+    ]

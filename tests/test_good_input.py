@@ -1,12 +1,14 @@
 """What is taken although it is not laid out as the engine wants it, sessions in several threads, and Ctrl-C."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 from common import CELLS, assert_same_bits, assert_same_session, python, session, stream
 
 import rtrl
+from rtrl import checkpoint
 
 LANES, UNITS = 2, 4
 
@@ -93,6 +95,27 @@ def test_two_threads_at_once():
     worker.join()
     assert_same_bits(losses[0], twin.run(xs, ys))
     assert_same_session(ran, twin)
+
+
+def test_a_call_waits_while_another_thread_saves(tmp_path, monkeypatch):
+    """Checkpoints from a thread of their own do not make a step fail."""
+    ran, twin = (session(rtrl.GRU(UNITS), rtrl.UORO(), rtrl.SGD(0.1)) for _ in range(2))
+    inside, save = threading.Event(), checkpoint.save
+
+    def slow(*arguments):
+        inside.set()
+        time.sleep(0.1)
+        save(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    saver = threading.Thread(target=ran.save, args=(tmp_path / "session",))
+    saver.start()
+    assert inside.wait(60)
+    xs, ys = stream(20, 1)
+    losses = ran.run(xs, ys)
+    saver.join()
+    assert_same_bits(losses, twin.run(xs, ys))
+    assert rtrl.Session.load(tmp_path / "session").steps == 0
 
 
 def test_sessions_of_several_threads():

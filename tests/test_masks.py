@@ -169,9 +169,9 @@ FULL = np.ones((4, 8), bool)
         (TypeError, "sparsity", lambda: rtrl.Network(ONE, 3, sparsity=True)),
         (ValueError, "give one", lambda: rtrl.Network(ONE, 3, sparsity=0.5, mask=FULL)),
         (ValueError, r"shape \(4, 8\); got \(4, 7\)", lambda: rtrl.Network(ONE, 3, mask=FULL[:, 1:])),
-        (TypeError, "boolean array; got float64", lambda: rtrl.Network(ONE, 3, mask=np.ones((4, 8)))),
+        (TypeError, "boolean array; got an array of float64", lambda: rtrl.Network(ONE, 3, mask=np.ones((4, 8)))),
         (TypeError, "boolean", lambda: rtrl.Network(ONE, 3, mask="full")),
-        (ValueError, "boolean", lambda: rtrl.Network(ONE, 3, mask=[[True], [True, False]])),
+        (TypeError, "boolean", lambda: rtrl.Network(ONE, 3, mask=[[True], [True, False]])),
         (ValueError, "'cell.1.weight'", lambda: rtrl.Network(ONE, 3, mask={"cell.1.weight": FULL})),
         (
             ValueError,

@@ -1,16 +1,19 @@
 """No step allocates, nothing grows over a million steps, and `nbytes` is what a session takes."""
 
+import functools
 import json
 import os
 import platform
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from common import ESTIMATORS, python, session
 
 import rtrl
+from rtrl_core import memory
 
 COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0])
 needs_counter = pytest.mark.skipif(
@@ -209,3 +212,109 @@ def test_nbytes_of_the_estimators():
         first, second = tapes[1]["tape"] - tapes[0]["tape"], tapes[2]["tape"] - tapes[1]["tape"]
         assert abs(second - 2 * first) < 0.01 * second and first >= 10 * 4 * lanes * (n + r * n + n)
         assert tapes[0]["total"] + first == tapes[1]["total"]
+
+
+@needs_counter
+def test_every_allocation_may_fail(counter):
+    """Whichever of the allocations of a new session fails, MemoryError says so, and the next session is fine."""
+    code = """
+specs = {**ESTIMATORS, "snap 2": rtrl.SnAp(2), "metric": rtrl.NoBackTrack("kalman")}
+found = {}
+for name, estimator in specs.items():
+    optimizer = rtrl.Kalman(0.1) if name == "metric" else rtrl.Adam(0.1)
+    net, n, failed = network(CELLS["rhn 3"], sparsity=0.5 if name == "snap 2" else None), 0, 0
+    left = 0
+    while left == 0:
+        n += 1
+        print(name, n, file=sys.stderr, flush=True)
+        library.allocation_fail(n)
+        try:
+            rtrl.Session(net, estimator, optimizer, batch_size=2, threads=1)
+        except MemoryError:
+            failed += 1
+        left = library.allocation_fail(0)
+    rtrl.Session(net, estimator, optimizer, batch_size=2, threads=1).run(*stream(3, 2))
+    found[name] = [n, failed]
+print(json.dumps(found))
+"""
+    for name, (n, failed) in child(code, counter).items():
+        assert failed > 6 and n - failed < 20, (name, n, failed)
+
+
+def test_loading_and_saving_take_no_second_session(tmp_path):
+    """Python allocates little beside the engine's memory, whatever the size."""
+    ran = session(rtrl.RNN(100), rtrl.RTRL(), batch_size=3)
+    assert ran.nbytes["influence"] > 20_000_000
+    for work in (lambda: ran.save(tmp_path / "file"), lambda: rtrl.Session.load(tmp_path / "file")):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6_000_000
+
+
+# What there is
+
+
+def machine(root, files):
+    """A folder that looks like the root of a system."""
+    for path, text in {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 8000000 kB\n", **files}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return memory.available_memory(root)
+
+
+def v2(path, most, used, cache=0):
+    """Files of a group of version 2."""
+    folder = f"sys/fs/cgroup{path}"
+    stat = f"anon 5\nfile {cache}\nactive_file {cache // 4}\ninactive_file {cache - cache // 4}\nshmem 7\n"
+    return {f"{folder}/memory.max": f"{most}\n", f"{folder}/memory.current": f"{used}\n", f"{folder}/memory.stat": stat}
+
+
+def v1(path, most, used, cache=0):
+    """Files of a group of version 1."""
+    folder = f"sys/fs/cgroup/memory{path}"
+    stat = f"cache {cache}\ninactive_file 3\ntotal_active_file {cache // 4}\ntotal_inactive_file {cache - cache // 4}\n"
+    names = {"memory.limit_in_bytes": most, "memory.usage_in_bytes": used, "memory.stat": stat}
+    return {f"{folder}/{name}": f"{value}\n" for name, value in names.items()}
+
+
+OF_MACHINE, ENDLESS = 8_000_000 * 1024, 9223372036854771712
+GROUPS = {
+    "none": ({}, OF_MACHINE),
+    "version 2": ({"proc/self/cgroup": "0::/job\n", **v2("/job", 10**9, 4 * 10**8)}, 6 * 10**8),
+    "version 2, cached files": ({"proc/self/cgroup": "0::/job\n", **v2("/job", 10**9, 4 * 10**8, 10**8)}, 7 * 10**8),
+    "version 2, no limit": ({"proc/self/cgroup": "0::/job\n", **v2("/job", "max", 4 * 10**8)}, OF_MACHINE),
+    "version 2, limit above": (
+        {"proc/self/cgroup": "0::/a/b/c\n", **v2("/a/b/c", "max", 10), **v2("/a/b", 10**9, 10**8), **v2("/a", 2 * 10**9, 0)},
+        9 * 10**8,
+    ),
+    "version 2, narrowest above": (
+        {"proc/self/cgroup": "0::/a/b\n", **v2("/a/b", 3 * 10**9, 10**8), **v2("/a", 2 * 10**9, 19 * 10**8)},
+        10**8,
+    ),
+    "version 2, own name space": ({"proc/self/cgroup": "0::/\n", **v2("", 10**9, 10**8)}, 9 * 10**8),
+    "version 2, name from outside": ({"proc/self/cgroup": "0::/docker/1234\n", **v2("", 10**9, 10**8)}, 9 * 10**8),
+    "version 2, more used than allowed": ({"proc/self/cgroup": "0::/job\n", **v2("/job", 10**9, 2 * 10**9)}, 0),
+    "version 2, more than the machine has": ({"proc/self/cgroup": "0::/job\n", **v2("/job", 10**12, 0)}, OF_MACHINE),
+    "version 1": ({"proc/self/cgroup": "3:cpu,cpuacct:/job\n4:memory:/job\n0::/\n", **v1("/job", 10**9, 4 * 10**8)}, 6 * 10**8),
+    "version 1, no limit": ({"proc/self/cgroup": "4:memory:/job\n", **v1("/job", ENDLESS, 4 * 10**8)}, OF_MACHINE),
+    "version 1, cached files": ({"proc/self/cgroup": "4:memory:/job\n", **v1("/job", 10**9, 4 * 10**8, 10**8)}, 7 * 10**8),
+    "version 1, name from outside": ({"proc/self/cgroup": "4:memory:/docker/1234\n", **v1("", 10**9, 10**8)}, 9 * 10**8),
+    "version 1, other group": ({"proc/self/cgroup": "4:memory:/job\n", **v1("/other", 10**6, 0)}, OF_MACHINE),
+    "version 1, not of memory": ({"proc/self/cgroup": "4:cpu:/job\n", **v1("/job", 10**6, 0)}, OF_MACHINE),
+    "colons in a name": ({"proc/self/cgroup": "0::/a:b\n", **v2("/a:b", 10**9, 10**8)}, 9 * 10**8),
+    "nonsense": ({"proc/self/cgroup": "0::/job\n", **v2("/job", "many", ""), **v2("", "", "")}, OF_MACHINE),
+}
+
+
+@pytest.mark.parametrize("files, expected", GROUPS.values(), ids=GROUPS)
+def test_available_memory_ends_where_a_container_does(files, expected, tmp_path):
+    assert machine(tmp_path, files) == expected
+
+
+def test_a_session_beyond_the_container_is_refused(tmp_path, monkeypatch):
+    machine(tmp_path, {"proc/self/cgroup": "0::/job\n", **v2("/job", 10**9, 9 * 10**8)})
+    monkeypatch.setattr(memory, "available_memory", functools.partial(memory.available_memory, tmp_path))
+    with pytest.raises(MemoryError, match=r"this needs 1\.\d+ GiB .* but only 95\.4 MiB are available"):
+        session(rtrl.RNN(100), rtrl.RTRL(), batch_size=150)

@@ -1,12 +1,15 @@
 """`python -m rtrl report`: a folder of results as one page."""
 
 import json
+import re
 import shlex
+import shutil
 import sys
 
 import pytest
 
 from rtrl.cli import main
+from rtrl.experiments import markdown
 from rtrl.experiments.settings import Settings
 from rtrl.experiments.store import Result
 from rtrl.experiments.sweeps import sweeps
@@ -139,3 +142,74 @@ def test_the_command_of_a_sweep_keeps_what_is_not_swept():
     assert one.command({"seed": "seed"}) == "python --lr 0.1 --span 2 --sweep seed=3,4"
     assert "threads" not in Settings.flags()
     assert Settings.flags() == {"seed": "seed"}
+
+
+# --- results from elsewhere -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The folder of one run, in that of its study."""
+    out = tmp_path_factory.mktemp("one")
+    assert main([*COPY, "--estimators", "UORO", "--out", str(out)]) == 0
+    return out / "copy"
+
+
+def test_every_section_has_a_heading_and_a_figure_of_its_own(one, tmp_path):
+    """Folders whose names are the same in words, or in a heading."""
+    out = tmp_path / "out"
+    for place in ("a b/copy", "a/b/copy", "a-b", "copy", "copy/copy", "A b"):
+        shutil.copytree(one, out / place, dirs_exist_ok=True)
+    assert main(["report", str(out)]) == 0
+    text = (out / "report.md").read_text()
+    headings = re.findall(r"^## .*$", text, re.M)
+    figures = re.findall(r"^!\[.*\]\(<(.*)>\)$", text, re.M)
+    assert len(headings) == len(set(headings)) == 6
+    assert len(figures) == len({each.casefold() for each in figures}) == 6
+    assert {path.name for path in out.glob("*.png")} == set(figures)
+
+
+MARKUP = "<script>x</script> [a](b) ![c](d) **e** _f_ `g` | h\n\n# i\n\n- j\n\x1b[31m &lt; \\*"
+
+
+@pytest.mark.parametrize("study", ["copy", "foreign"])
+def test_markup_from_elsewhere_stays_text(one, tmp_path, study):
+    shutil.copytree(one, tmp_path / "out" / "copy")
+    (path,) = tmp_path.glob("out/copy/*/run.json")
+    told = json.loads(path.read_text())
+    command = f"python -m rtrl experiment copy --estimators '{MARKUP} ```'"
+    told |= {"study": study, "title": f"- {MARKUP}", "command": command, "version": MARKUP, "work": 10**6}
+    told["settings"] |= {"estimator": MARKUP, MARKUP: MARKUP}
+    path.write_text(json.dumps(told))
+    assert main(["report", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    (spans,) = [line for line in text.splitlines() if line.startswith("- ````python -m rtrl")]
+    assert spans.endswith("```'````")
+    assert "<script>" not in text.replace(spans, "")
+    assert "&lt;script&gt;x&lt;/script&gt; \\[a\\](b) !\\[c\\](d) \\*\\*e\\*\\* \\_f\\_ \\`g\\` \\| h \\# i - j" in text
+    assert "&amp;lt; \\\\\\*" in text
+    assert "\x1b" not in text
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith("#")] == [
+        ["#", "Results"],
+        ["##", study],
+        ["###", "Runs"],
+    ]
+    assert "\n  - \\- &lt;script" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("KFRTRL(average=4), lr 0.001", "KFRTRL(average=4), lr 0.001"),
+        ("1. x", "1\\. x"),
+        ("+ x", "\\+ x"),
+        ("===", "\\==="),
+        ("a < b & c", "a &lt; b &amp; c"),
+    ],
+)
+def test_text_of_a_page(words, expected):
+    assert markdown.item(words) == expected
+
+
+def test_code_of_a_page_keeps_its_backticks():
+    assert [markdown.code(each) for each in ("a", "a`b", "`a``")] == ["`a`", "``a`b``", "``` `a`` ```"]

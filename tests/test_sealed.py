@@ -7,12 +7,30 @@ from common import INPUTS, assert_same_bits, flat, session, stream
 import rtrl
 
 
-@pytest.mark.parametrize("name", ["network", "estimator", "optimizer", "batch_size", "seed", "update_every", "shadows", "x"])
+@pytest.mark.parametrize(
+    "name", ["network", "estimator", "optimizer", "batch_size", "seed", "first_lane", "update_every", "shadows"]
+)
 def test_attributes_of_a_session_are_fixed(name):
     ran, twin = (session(rtrl.RNN(4), rtrl.RTRL(), rtrl.SGD(0.1), batch_size=3) for _ in range(2))
     with pytest.raises(AttributeError, match=f"{name} is fixed"):
         setattr(ran, name, None)
+    with pytest.raises(AttributeError, match=f"{name} is fixed"):
+        delattr(ran, name)
     assert_same_bits(ran.run(*stream(5, 3)), twin.run(*stream(5, 3)))
+
+
+def test_attributes_that_do_not_exist_are_told_from_fixed_ones():
+    ran = session(rtrl.RNN(4), rtrl.RTRL(), rtrl.SGD(0.1))
+    with pytest.raises(AttributeError, match="a Session has no attribute 'lr': .*optimizer's.*callable"):
+        ran.lr = 0.01
+    with pytest.raises(AttributeError, match="a Session has no attribute 'x'$"):
+        ran.x = 1
+    with pytest.raises(AttributeError, match="a Session has no attribute 'x'$"):
+        del ran.x
+    with pytest.raises(AttributeError, match="a Network has no attribute 'units'$"):
+        ran.network.units = 5
+    with pytest.raises(AttributeError, match="step is fixed"):
+        ran.step = None
 
 
 @pytest.mark.parametrize("name", ["cell", "inputs", "readout", "dtype"])

@@ -7,10 +7,9 @@ import sys
 from rtrl import comparison
 from rtrl.commands import options as shared
 from rtrl.commands.options import number, whole
-from rtrl.comparison import Settings, Task
+from rtrl.comparison import Settings, Task, report
 from rtrl.comparison.progress import Progress
-from rtrl.comparison.report import FORMATS, render, save
-from rtrl.comparison.settings import ESTIMATORS, label
+from rtrl.comparison.settings import ESTIMATORS
 
 __all__ = ["add_command"]
 
@@ -19,7 +18,8 @@ _HELP = "memory, time and learning of every estimator against TBPTT"
 _DESCRIPTION = """\
 Compare estimators of the gradient on one stream: time and memory of a step, how close the gradient comes to exact
 RTRL, and what is learned.  Without --text or --series the data is the help text that comes with Python.  The table goes
-to stdout, progress to stderr."""
+to stdout, progress to stderr.  On a terminal each row is shown as soon as it is known, the cheapest first, and the whole
+table at the end."""
 
 
 def add_command(commands):
@@ -38,7 +38,7 @@ def add_command(commands):
     )
     shared.add_cell(parser)
     parser.add_argument("--depth", type=whole(1, 64), default=1, metavar="N", help="stages of an rhn in one time step")
-    parser.add_argument("--hidden", type=whole(1, 2**20), default=_BASE.cell.hidden, metavar="N", help="hidden units")
+    shared.add_hidden(parser, _BASE.cell.hidden)
     parser.add_argument(
         "--batch",
         type=whole(1, 2**20),
@@ -53,7 +53,7 @@ def add_command(commands):
     shared.add_threads(parser, _BASE.threads)
     shared.add_seed(parser, _BASE.seed, "weights and random signs")
     shared.add_dtype(parser, _BASE.dtype)
-    shared.add_estimators(parser, ", ".join(map(label, ESTIMATORS)), "rows of the table")
+    shared.add_estimators(parser, ", ".join(map(str, ESTIMATORS)), "rows of the table")
     parser.add_argument(
         "--optimizer",
         choices=("adam", "kalman"),
@@ -80,25 +80,27 @@ def add_command(commands):
         metavar="SECONDS",
         help="an estimator that would take longer to learn is timed but not trained",
     )
-    shared.add_format(parser, FORMATS)
+    shared.add_format(parser, report.FORMATS)
     shared.add_out(parser, "compare.txt, compare.json and compare.csv, with all settings, into this folder")
     parser.set_defaults(run=_run, parser=parser)
 
 
 def _run(options):
-    """Measure, write, print.  Whatever fails is raised; `rtrl.cli` turns it into a message."""
+    """Measure, print, write.  Whatever fails is raised; `rtrl.cli` turns it into a message."""
     series = getattr(options, "series", None)
     column = getattr(options, "column", None)
     if column is not None and series is None:
         options.parser.error("--column needs --series")
     if options.depth != 1 and options.cell != "rhn":
         options.parser.error("--depth is an option of --cell rhn only")
-    out = shared.made_folder(options)
+    if "hidden" in getattr(options, "given", ()):
+        shared.check_hidden(options.parser, [options.cell], [options.hidden])
+    out = shared.made_folder(options, report.FILES.values())
     task = Task.of_text(getattr(options, "text", None)) if series is None else Task.of_series(series, column)
     depth = {"depth": options.depth} if options.cell == "rhn" else {}
     settings = dataclasses.replace(
         _BASE,
-        cell=shared.CELLS[options.cell](options.hidden, **depth),
+        cell=shared.made_cell(options.cell, options.hidden, **depth),
         estimators=options.estimators,
         batch_size=getattr(options, "batch", _BASE.batch_size if series is None else 1),
         steps=options.steps,
@@ -112,7 +114,30 @@ def _run(options):
         sparsity=options.sparsity,
         patience=options.patience,
     )
-    result = comparison.compare(settings, task, Progress(sys.stderr))
+    progress = Progress(sys.stderr)
+    rows = options.format == "table" and sys.stdout.isatty()
+    result = comparison.compare(settings, task, progress, _Rows(progress).show if rows else _telling(progress))
+    # Minutes of work may be in it: it is shown before anything else can fail.
+    sys.stdout.write("\n" * rows + report.render(result, options.format))
+    sys.stdout.flush()
     if out is not None:
-        save(result, out)
-    sys.stdout.write(render(result, options.format))
+        report.save(result, out)
+
+
+class _Rows:
+    """The rows of the table on a terminal, each when it is finished."""
+
+    def __init__(self, progress):
+        self._progress, self._begun = progress, False
+
+    def show(self, result, row):
+        """Show a row, and headings above the first."""
+        self._progress.clear()
+        sys.stdout.write(("" if self._begun else report.heading(result)) + report.line(result, row))
+        sys.stdout.flush()
+        self._begun = True
+
+
+def _telling(progress):
+    """What tells on stderr that a row is finished."""
+    return lambda result, row: progress.say(report.in_short(result, row))

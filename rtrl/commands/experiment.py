@@ -60,6 +60,8 @@ def _run(name, study, options):
     if options.plot:
         plots.need()  # better to fail now than after the work
     out = shared.made_folder(options)
+    if options.plot and out is None:
+        shared.try_folder(os.curdir)
     if options.resume and out is None:
         options.parser.error("--resume needs --out")
     if hasattr(options, "scheduler") and out is None:
@@ -91,7 +93,7 @@ def _show(name, study, results, options, out):
         raise RuntimeError(f"nothing could be measured: {rows[0]['refused']}" if rows else "nothing could be measured")
     try:
         if options.plot:
-            plots.save(study.draw(results), os.path.join(out, f"{name}.png"))
+            plots.save(report.made(study.draw, results), os.path.join(out, f"{name}.png"))
     finally:  # hours of work may be in it, and nowhere else
         if options.format != "json":
             sys.stdout.write(report.render(results, options.format, study.tables))
@@ -109,7 +111,7 @@ def _stages(study, runs, results):
     if not hasattr(study, "stage"):
         yield runs
         return
-    while some := study.stage(runs, results):
+    while some := report.made(functools.partial(study.stage, runs), results):
         yield some
 
 
@@ -131,15 +133,18 @@ def _in_turn(runs, results, folder, options, progress):
 def _at_once(runs, results, folder, options, progress, executor):
     """Runs at the same time, the rows of each written when it is done; those that could not start, as `Refused`."""
     progress.show(f"{len(runs)} runs")
+    done, refused = 0, []
     try:
-        for i, each in enumerate(perform_all(runs, folder, executor, options.resume, options.checkpoint)):
+        for each in perform_all(runs, folder, executor, options.resume, options.checkpoint):
             results.append(each)
-            progress.show(f"{i + 1} of {len(runs)} runs are done")
+            done += 1
+            progress.show(f"{done} of {len(runs)} runs are done")
             if options.format == "json":
                 _write(report.render([each], "json", None))
     except Refused as error:
-        return [error]
-    return []
+        refused = [error]
+    progress.say(f"{done} of {len(runs)} runs are done")
+    return refused
 
 
 def _write(text):

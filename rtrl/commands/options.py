@@ -6,29 +6,39 @@ Defaults, limits and the words that differ are the caller's.  An option without 
 
 import argparse
 import os
+import tempfile
 
 from rtrl import cells
 from rtrl import estimators as family
-from rtrl.comparison.specs import parse_list
+from rtrl.comparison.specs import parse, parse_list
 
 __all__ = [
-    "CELLS",
+    "CELL_HELP",
+    "HIDDEN_HELP",
+    "Given",
     "add_cell",
     "add_command",
     "add_dtype",
     "add_estimators",
     "add_format",
+    "add_hidden",
     "add_out",
     "add_seed",
     "add_threads",
+    "cell",
+    "check_hidden",
     "estimators",
+    "made_cell",
     "made_folder",
     "number",
     "sizes",
+    "try_folder",
     "whole",
 ]
 
-CELLS = {"rhn": cells.RHN, "rnn": cells.RNN, "gru": cells.GRU, "lstm": cells.LSTM}
+_CELLS = {"rhn": cells.RHN, "rnn": cells.RNN, "gru": cells.GRU, "lstm": cells.LSTM}
+CELL_HELP = f"recurrent cell: {', '.join(_CELLS)}, or any with its options as in Python, such as 'RNN(64, \"relu\")'"
+HIDDEN_HELP = "hidden units, of a cell by its short name"
 
 
 # Types
@@ -77,7 +87,37 @@ def estimators(text):
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def cell(text):
+    """A recurrent cell: a short name, which needs a size, or a cell with its options."""
+    if text in _CELLS:
+        return text
+    try:
+        return parse(text, cells.Cell)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(_CELLS)}, nor a cell with options: {error}") from None
+
+
+def made_cell(cell, hidden, **options):
+    """The cell of a short name with its size, or the one that was given with its options."""
+    return _CELLS[cell](hidden, **options) if isinstance(cell, str) else cell
+
+
+def check_hidden(parser, given, sizes):
+    """Refuse a number of units beside a cell that has another one of its own."""
+    for each in given:
+        if not isinstance(each, str) and any(size != each.hidden for size in sizes):
+            parser.error(f"--hidden is for cells by their short names; {each} has its own number of units")
+
+
 # Options
+
+
+class Given(argparse.Action):
+    """Stores a value, and its option's name in `given`: whether it was told, and is not just the default."""
+
+    def __call__(self, parser, namespace, values, option=None):
+        setattr(namespace, self.dest, values)
+        namespace.given = {*getattr(namespace, "given", ()), self.dest}
 
 
 def add_command(commands, name, words, description):
@@ -86,7 +126,11 @@ def add_command(commands, name, words, description):
 
 
 def add_cell(parser):
-    parser.add_argument("--cell", choices=CELLS, default="rhn", help="recurrent cell")
+    parser.add_argument("--cell", type=cell, default="rhn", metavar="CELL", help=CELL_HELP)
+
+
+def add_hidden(parser, default):
+    parser.add_argument("--hidden", type=whole(1, 2**20), default=default, metavar="N", action=Given, help=HIDDEN_HELP)
 
 
 def add_estimators(parser, default, rows, note=""):
@@ -114,9 +158,35 @@ def add_out(parser, files):
     parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS, help=f"also write {files}")
 
 
-def made_folder(options):
-    """The folder of --out, made if need be: better to fail before the work than after it.  None without --out."""
-    out = getattr(options, "out", None)
-    if out is not None:
-        os.makedirs(out, exist_ok=True)
+def made_folder(options, files=()):
+    """The folder of --out, made if need be, and able to take these files; None without --out."""
+    if not hasattr(options, "out"):
+        return None
+    out = os.path.expanduser(options.out)
+    try_folder(out, files)
     return out
+
+
+def try_folder(folder, files=()):
+    """Make a folder if need be, and try whether files can be written: better to fail before the work than after it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where files will be written.
+    files : list of str
+        Their names; those that are there stay as they are.
+
+    Raises
+    ------
+    OSError
+        If that is not possible; the error names the file or the folder.
+    """
+    os.makedirs(folder, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(folder)) from None
+    for path in (os.path.join(folder, name) for name in files):
+        if os.path.lexists(path):
+            open(path, "r+b").close()

@@ -23,6 +23,6 @@ def add_command(commands):
 
 def _run(options):
     """Write the page, and say where it is.  Whatever fails is raised; `rtrl.cli` turns it into a message."""
-    path = getattr(options, "out", os.path.join(options.folder, "report.md"))
+    path = os.path.expanduser(getattr(options, "out", os.path.join(options.folder, "report.md")))
     page.write(options.folder, path)
     print(path)

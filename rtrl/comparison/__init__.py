@@ -5,6 +5,7 @@ settings   what is compared: cell, estimators, sizes, and the recipe of learning
 timing     time of a step                     memory     exact bytes, and the peak of a separate process
 resident   that process                       specs      specs from text
 gradients  against exact RTRL                 learning   the loss after the same number of steps
+measuring  these of some estimators at once   progress   how far it is
 run        all of these, as one result        report     the result as table, JSON and CSV
 grid       aligned columns of text
 """

@@ -10,12 +10,11 @@ import dataclasses
 
 import numpy as np
 
-from rtrl.comparison.settings import REFERENCE, label
+from rtrl.comparison.settings import REFERENCE
 from rtrl.estimators import RTRL
-from rtrl.network import Network
 from rtrl.session import Session
 
-__all__ = ["HIDDEN", "STEPS", "TRAINING", "gradient_quality"]
+__all__ = ["HIDDEN", "STEPS", "TRAINING", "SmallNet", "small_settings"]
 
 HIDDEN = 16  # at most; smaller if the compared net is
 TRAINING = 3000  # steps
@@ -29,34 +28,38 @@ def small_settings(settings):
     return dataclasses.replace(settings, cell=cell, dtype="float64", filter=False)
 
 
-def gradient_quality(settings, task, progress):
-    """Cosine with, and error relative to, the gradient of exact RTRL.
+class SmallNet:
+    """The net on which gradients are compared: trained once, and the same for all estimators.
 
-    Returns
-    -------
-    dict of Estimator to dict
-        "cosine": mean over steps; "relative_error": median over steps of |estimate - exact| / |exact|.
+    Parameters
+    ----------
+    settings, task
+        What is compared, and what is learned.
     """
-    small = small_settings(settings)
-    progress.show("gradients: training the small net")
-    trained = small.session(task, REFERENCE)
-    trained.run(*task.batch(small.batch_size, TRAINING), small.resets(TRAINING))
-    weights = trained.network.parameters()
-    xs, ys = task.batch(1, _START + STEPS)
-    result = {}
-    for estimator in settings.estimators:
-        progress.show(f"gradients: {label(estimator)} against exact RTRL")
-        network = small.network(task)
+
+    def __init__(self, settings, task):
+        self._settings, self._task = small_settings(settings), task
+        trained = self._settings.session(task, REFERENCE)
+        trained.run(*task.batch(settings.batch_size, TRAINING), self._settings.resets(TRAINING))
+        self._weights = trained.network.parameters()
+        self._stream = task.batch(1, _START + STEPS)
+
+    def against_exact(self, estimator):
+        """Cosine with, and error relative to, the gradient of exact RTRL.
+
+        Returns
+        -------
+        dict
+            "cosine": mean over steps; "relative_error": median over steps of |estimate - exact| / |exact|.
+        """
+        settings = self._settings
+        network = settings.network(self._task)
         for name, view in network.parameters().items():
-            view[...] = weights[name]
-        result[estimator] = _against_exact(network, estimator, xs, ys, small)
-    return result
-
-
-def _against_exact(network: Network, estimator, xs, ys, settings):
-    session = Session(network, estimator, settings.optimizer(estimator, 0.0), seed=settings.seed, threads=1, update_every=1)
-    shadow = session.shadow(RTRL())
-    session.run(xs, ys)
-    # NaN where one of the two gradients is 0: the very first steps at most.
-    cosines, errors = shadow.cosines[_START:], shadow.relative_errors[_START:]
-    return {"cosine": float(np.nanmean(cosines)), "relative_error": float(np.nanmedian(errors))}
+            view[...] = self._weights[name]
+        optimizer = settings.optimizer(estimator, 0.0)
+        session = Session(network, estimator, optimizer, seed=settings.seed, threads=1, update_every=1)
+        shadow = session.shadow(RTRL())
+        session.run(*self._stream)
+        # NaN where one of the two gradients is 0: the very first steps at most.
+        cosines, errors = shadow.cosines[_START:], shadow.relative_errors[_START:]
+        return {"cosine": float(np.nanmean(cosines)), "relative_error": float(np.nanmedian(errors))}

@@ -4,8 +4,6 @@ import time
 
 import numpy as np
 
-from rtrl.comparison.settings import label
-
 __all__ = ["Learned", "learn", "scored_from"]
 
 _PIECE = 0.25  # seconds between looks at the clock
@@ -33,7 +31,7 @@ def learn(settings, task, estimator, seconds, tell):
     seconds : float
         Expected time of a step.
     tell : callable
-        Called as tell(steps done, steps per second) now and then.
+        Called as tell(steps done) now and then; what it raises ends the work.
 
     Returns
     -------
@@ -45,20 +43,7 @@ def learn(settings, task, estimator, seconds, tell):
     for first in range(0, settings.steps, piece):
         steps = min(piece, settings.steps - first)
         losses.append(session.run(*task.batch(settings.batch_size, steps, first), settings.resets(steps, first)))
-        tell(first + steps, (first + steps) / (time.perf_counter() - began))
+        tell(first + steps)
     elapsed = time.perf_counter() - began
     losses = np.concatenate(losses)
     return Learned(task.score(losses[scored_from(settings.steps) :]), elapsed, session.health())
-
-
-def progress_of(progress, settings, estimator, left):
-    """A `tell` for `learn`; `left`: seconds that the estimators after this one will take."""
-
-    def tell(done, rate):
-        remaining = (settings.steps - done) / rate + left
-        progress.show(
-            f"learning: {label(estimator)}, step {done:,} of {settings.steps:,}, {rate:,.0f} steps/s, "
-            f"about {remaining:.0f} s left"
-        )
-
-    return tell

@@ -12,9 +12,10 @@ __all__ = ["peak_memory"]
 
 _STEPS = 60
 _LONGEST = 3.0  # seconds of stepping
+_LOOK = 0.1  # seconds between looks at whether it should end
 
 
-def peak_memory(settings, task, estimator, seconds):
+def peak_memory(settings, task, estimator, seconds, tell=lambda: None):
     """Resident memory before a session is made, and at its peak.
 
     Parameters
@@ -23,6 +24,8 @@ def peak_memory(settings, task, estimator, seconds):
         The session.
     seconds : float
         Time of one step, which decides how many are made.
+    tell : callable
+        Called now and then; what it raises ends the process.
 
     Returns
     -------
@@ -49,15 +52,27 @@ def peak_memory(settings, task, estimator, seconds):
     }
     # The process must find this very package, however it came to be importable here.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(
+    command, pipes = (
         [sys.executable, "-m", "rtrl.comparison.resident"],
-        input=json.dumps(orders),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
     )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"the process that measures memory failed with status {done.returncode}: {reason}")
-    return json.loads(done.stdout)
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        try:
+            shown, errors = _talk(process, json.dumps(orders), tell)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        reason = (errors.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"the process that measures memory failed with status {process.returncode}: {reason}")
+    return json.loads(shown)
+
+
+def _talk(process, orders, tell):
+    """What the process says at its end."""
+    while True:
+        try:
+            return process.communicate(orders, timeout=_LOOK)
+        except subprocess.TimeoutExpired:
+            orders = None  # it has them
+            tell()

@@ -1,5 +1,6 @@
 """One line on stderr that tells how far long work has come."""
 
+import shutil
 import time
 
 __all__ = ["Progress"]
@@ -28,9 +29,17 @@ class Progress:
         if self._stream is None or now < self._next:
             return
         self._next = now + (_REDRAW if self._terminal else _NEW_LINE)
-        # Erase the whole line first: the last message may have been longer.
-        self._stream.write(f"\r\x1b[2K{message}" if self._terminal else f"{message}\n")
+        # Erase the whole line first: the last message may have been longer.  One that does not fit would leave lines behind.
+        room = shutil.get_terminal_size().columns - 1
+        self._stream.write(f"\r\x1b[2K{message[:room]}" if self._terminal else f"{message}\n")
         self._stream.flush()
+
+    def say(self, message):
+        """A line that stays, however recent the last one is."""
+        if self._stream is not None:
+            self.clear()
+            self._stream.write(f"{message}\n")
+            self._stream.flush()
 
     def clear(self):
         """Leave a terminal's line empty."""

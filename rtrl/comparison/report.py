@@ -6,12 +6,12 @@ import json
 import os
 import textwrap
 
-from rtrl.comparison.grid import grid
+from rtrl.comparison.grid import aligned, grid, widths
 
-__all__ = ["FORMATS", "render", "save"]
+__all__ = ["FILES", "FORMATS", "heading", "in_short", "line", "render", "save"]
 
 FORMATS = ("table", "json", "csv")
-_FILES = {"table": "compare.txt", "json": "compare.json", "csv": "compare.csv"}
+FILES = {"table": "compare.txt", "json": "compare.json", "csv": "compare.csv"}
 _WIDTH = 118
 
 
@@ -28,10 +28,32 @@ def save(result, folder):
     OSError
         If that is not possible.
     """
+    folder = os.path.expanduser(os.fsdecode(folder))
     os.makedirs(folder, exist_ok=True)
-    for form, name in _FILES.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8", newline="") as file:
+    for form, name in FILES.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(render(result, form))
+
+
+def heading(result):
+    """Headings for `line`."""
+    return grid(_headings(result), headings=2, room=_room(result)) + "\n"
+
+
+def line(result, row):
+    """A finished row as a line of a table whose other rows are not complete yet."""
+    return aligned(_cells(result, [row])[0], _room(result)) + "\n"
+
+
+def in_short(result, row):
+    """A finished row in a few words."""
+    made = result["configuration"]
+    known = {
+        f"{_significant(row['us_per_step'])} us/step": row["us_per_step"],
+        f"gradient cosine {_fixed(row['cosine'], 1, 3)}": row["cosine"],
+        f"learned {_fixed(row['score'], 1, 3)} {made['score_unit']}": row["score"],
+    }
+    return f"{row['estimator']}: {', '.join(words for words, value in known.items() if value is not None)}"
 
 
 def _json(result):
@@ -52,7 +74,7 @@ def _csv(result):
 
 
 def _table(result):
-    parts = [_head(result), _rows(_columns(result), result["rows"]), _legend(result)]
+    parts = [_head(result), _rows(result), _legend(result)]
     if result["notes"]:
         parts.append("\n".join(_wrapped("- ", note) for note in result["notes"]))
     return "\n\n".join(parts) + "\n"
@@ -137,11 +159,23 @@ def _error(value):
     return f"{value:.0e}" if value > 1e-9 else "0"
 
 
-def _rows(columns, rows):
+def _rows(result):
     """Aligned columns: words to the left, numbers to the right."""
-    cells = [[heading for heading, _, _ in columns], [unit for _, unit, _ in columns]]
-    cells += [[text(row) for _, _, text in columns] for row in rows]
-    return grid(cells, headings=2)
+    return grid(_headings(result) + _cells(result, result["rows"]), headings=2)
+
+
+def _headings(result):
+    return [[heading for heading, _, _ in _columns(result)], [unit for _, unit, _ in _columns(result)]]
+
+
+def _cells(result, rows):
+    return [[text(row) for _, _, text in _columns(result)] for row in rows]
+
+
+def _room(result):
+    """Room for columns, of which the peak is not known for all rows yet: it is a little more than the session's bytes."""
+    rows = [{**row, "peak_growth_bytes": 1.5 * (row["total_bytes"] or 0)} for row in result["rows"]]
+    return widths(_headings(result) + _cells(result, rows))
 
 
 def _legend(result):

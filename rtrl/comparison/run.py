@@ -4,16 +4,17 @@ import math
 import time
 import warnings
 
-from rtrl.comparison import gradients, learning, memory, timing
+from rtrl.comparison import gradients, learning, timing
+from rtrl.comparison.measuring import measure
 from rtrl.comparison.progress import Progress
-from rtrl.comparison.settings import FILTER_SHARE, LONGEST_RATE, label
+from rtrl.comparison.settings import FILTER_SHARE, LONGEST_RATE
 from rtrl.estimators import RTRL
 from rtrl.info import show_config
 
 __all__ = ["compare"]
 
 
-def compare(settings, task, progress=None):
+def compare(settings, task, progress=None, show=None):
     """Measure every estimator of `settings` on `task`.
 
     Parameters
@@ -24,6 +25,8 @@ def compare(settings, task, progress=None):
         What to learn.
     progress : Progress or None
         Where to tell how far it is.
+    show : callable or None
+        Called as show(result, row) when a row is finished: the cheapest estimator's first, and long before the others are.
 
     Returns
     -------
@@ -38,22 +41,29 @@ def compare(settings, task, progress=None):
     ValueError, TypeError
         If the settings do not make a session.
     """
-    progress = progress or Progress()
+    progress, show = progress or Progress(), show or (lambda result, row: None)
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # what they say becomes a note, from Session.health
         times, nbytes, refused = timing.step_times(settings, task, progress)
         if not times:
             raise MemoryError(next(iter(refused.values())))
-        peaks = {}
-        for estimator in times:
-            progress.show(f"memory: {label(estimator)} in a process of its own")
-            peaks[estimator] = memory.peak_memory(settings, task, estimator, times[estimator])
-        quality = gradients.gradient_quality(settings, task, progress)
-        learned = _learn_all(settings, task, times, progress)
+        result = _result(settings, task, times, nbytes, refused)
+        rows, learned = dict(zip(settings.estimators, result["rows"], strict=True)), {}
+        for estimator, found in measure(settings, task, times, progress):
+            rows[estimator].update(_found(found))
+            learned[estimator] = found.learned
+            show(result, rows[estimator])
     progress.clear()
-    rows = [_row(settings, each, times, nbytes, peaks, quality, learned) for each in settings.estimators]
-    _add_ratios(rows, label(settings.reference))
+    result["notes"] = _notes(settings, times, refused, learned)
+    result["seconds"] = time.perf_counter() - began
+    return result
+
+
+def _result(settings, task, times, nbytes, refused):
+    """What is known once steps are timed."""
+    rows = [_row(settings, each, times.get(each), nbytes.get(each)) for each in settings.estimators]
+    _add_ratios(rows, str(settings.reference))
     for row, estimator in zip(rows, settings.estimators, strict=True):
         if estimator in refused and isinstance(estimator, RTRL):
             row["influence_bytes"] = settings.exact_influence_bytes(task)
@@ -64,41 +74,38 @@ def compare(settings, task, progress=None):
         "environment": show_config("dicts"),
         "references": task.references(*scored),
         "rows": rows,
-        "notes": _notes(settings, times, refused, learned),
-        "seconds": time.perf_counter() - began,
+        "notes": [],
+        "seconds": None,
     }
 
 
-def _learn_all(settings, task, times, progress):
-    """Learned by estimator, for those that will not take too long."""
-    expected = {each: times[each] * settings.steps for each in times if times[each] * settings.steps <= settings.patience}
-    learned = {}
-    for estimator in list(expected):
-        del expected[estimator]
-        tell = learning.progress_of(progress, settings, estimator, sum(expected.values()))
-        learned[estimator] = learning.learn(settings, task, estimator, times[estimator], tell)
-    return learned
-
-
-def _row(settings, estimator, times, nbytes, peaks, quality, learned):
-    sizes, peak, result = nbytes.get(estimator), peaks.get(estimator), learned.get(estimator)
+def _row(settings, estimator, seconds, sizes):
     return {
-        "estimator": label(estimator),
+        "estimator": str(estimator),
         "kind": estimator.kind,
-        "us_per_step": times[estimator] * 1e6 if estimator in times else None,
+        "us_per_step": seconds and seconds * 1e6,
         "time_ratio": None,
         "influence_bytes": sizes and sizes["influence"] + sizes["tape"],
         "total_bytes": sizes and sizes["total"],
         "memory_ratio": None,
-        "peak_bytes": peak and peak["peak"],
-        "peak_growth_bytes": peak and peak["peak"] - peak["before"],
-        "cosine": _finite(quality[estimator]["cosine"]),
-        "relative_error": _finite(quality[estimator]["relative_error"]),
-        "score": result and _finite(result.score),
-        "updates": result and result.health["updates"],
+        **dict.fromkeys(("peak_bytes", "peak_growth_bytes", "cosine", "relative_error", "score", "updates")),
         "optimizer": type(settings.optimizer(estimator)).__name__,
         "learning_rate": settings.rate(estimator),
-        "learning_seconds": result and result.seconds,
+        "learning_seconds": None,
+    }
+
+
+def _found(found):
+    """The rest of a row."""
+    peak, learned = found.peak, found.learned
+    return {
+        "peak_bytes": peak and peak["peak"],
+        "peak_growth_bytes": peak and peak["peak"] - peak["before"],
+        "cosine": _finite(found.quality["cosine"]),
+        "relative_error": _finite(found.quality["relative_error"]),
+        "score": learned and _finite(learned.score),
+        "updates": learned and learned.health["updates"],
+        "learning_seconds": learned and learned.seconds,
     }
 
 
@@ -127,7 +134,7 @@ def _configuration(settings, task):
         "readout": repr(task.readout),
         "parameters": network.parameter_count,
         "estimators": [repr(each) for each in settings.estimators],
-        "reference": label(settings.reference),
+        "reference": str(settings.reference),
         "batch_size": settings.batch_size,
         "steps": settings.steps,
         "passes": settings.batch_size * settings.steps / len(task.stream),
@@ -151,20 +158,19 @@ def _configuration(settings, task):
 
 def _notes(settings, times, refused, learned):
     """Why numbers are missing, and what the guards of a session had to do."""
-    notes = [f"{label(each)} was neither timed nor trained: {reason}." for each, reason in refused.items()]
+    notes = [f"{each} was neither timed nor trained: {reason}." for each, reason in refused.items()]
     for each, seconds in times.items():
-        if each not in learned:
+        if learned[each] is None:
             notes.append(
-                f"{label(each)} was timed but not trained: {settings.steps:,} steps would take about "
+                f"{each} was timed but not trained: {settings.steps:,} steps would take about "
                 f"{seconds * settings.steps:,.0f} s, more than --patience {settings.patience:g}."
             )
-    for each, result in learned.items():
-        events = {
-            name.replace("_", " "): count for name, count in result.health.items() if count and name not in ("steps", "updates")
-        }
+    for each in times:
+        health = learned[each].health if learned[each] else {}
+        events = {name.replace("_", " "): count for name, count in health.items() if count and name not in ("steps", "updates")}
         if events:
             notes.append(
-                f"{label(each)}: guards of the session acted while it learned: "
+                f"{each}: guards of the session acted while it learned: "
                 + ", ".join(f"{name} {count:,}" for name, count in events.items())
                 + "."
             )

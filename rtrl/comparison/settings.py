@@ -6,7 +6,6 @@ from growing (docs/choosing.md).  TBPTT(T) in block form updates once every T st
 long, so that all estimators can move the weights equally far on the same stream.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 from rtrl.cells import RHN, Cell
@@ -30,7 +29,7 @@ from rtrl.optimizers import Adam, Kalman
 from rtrl.session import Session
 from rtrl.tasks.text import staggered
 
-__all__ = ["ESTIMATORS", "FILTER_SHARE", "LONGEST_RATE", "REFERENCE", "Settings", "label"]
+__all__ = ["ESTIMATORS", "FILTER_SHARE", "LONGEST_RATE", "REFERENCE", "Settings"]
 
 REFERENCE = TBPTT(25)
 ESTIMATORS = (
@@ -86,7 +85,7 @@ class Settings:
     cell: Cell = RHN(64)
     estimators: tuple = ESTIMATORS
     batch_size: int = 16
-    steps: int = 24000
+    steps: int = 12_000
     threads: int = 1
     seed: int = 0
     dtype: str = "float32"
@@ -142,16 +141,3 @@ class Settings:
         network = self.network(task)
         weights = sum(view.size for name, view in network.parameters().items() if name != "readout.weight")
         return self.batch_size * network.compiled_cell().k * self.cell.hidden * weights * network.dtype.itemsize
-
-
-def label(spec):
-    """A spec in short: options that have their default are left out, and the others named only where they must be."""
-    shown, named = [], False
-    for field in dataclasses.fields(spec):
-        value = getattr(spec, field.name)
-        if value == field.default:
-            named = True
-        else:
-            bare = not (named or field.kw_only) and (field.default is dataclasses.MISSING or isinstance(value, str))
-            shown.append(repr(value) if bare else f"{field.name}={value!r}")
-    return type(spec).__name__ + (f"({', '.join(shown)})" if shown else "")

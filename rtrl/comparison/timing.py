@@ -3,12 +3,10 @@
 import statistics
 import time
 
-from rtrl.comparison.settings import label
-
 __all__ = ["Timing", "step_times"]
 
 _ROUNDS = 9
-_TURN = 0.04  # seconds of an estimator's turn; at least one update
+_TURN = 0.025  # seconds of an estimator's turn; at least one update
 _LONGEST = 4.0  # seconds of all turns of one estimator, beyond which it gets fewer
 _WINDOW = 2000  # steps of the stream that are gone through
 
@@ -79,14 +77,14 @@ def step_times(settings, task, progress):
     """
     timings, refused = {}, {}
     for estimator in settings.estimators:
-        progress.show(f"timing: preparing {label(estimator)}")
+        progress.show(f"timing: preparing {estimator}")
         try:
             timings[estimator] = Timing(settings, task, estimator)
         except MemoryError as error:
             refused[estimator] = str(error)
     for turn in range(_ROUNDS):
         for estimator, timing in timings.items():
-            progress.show(f"timing: round {turn + 1} of {_ROUNDS}, {label(estimator)}")
+            progress.show(f"timing: round {turn + 1} of {_ROUNDS}, {estimator}")
             timing.turn()
     times = {estimator: statistics.median(timing.seconds) for estimator, timing in timings.items()}
     return times, {estimator: timing.nbytes for estimator, timing in timings.items()}, refused

@@ -52,7 +52,8 @@ class NoBackTrack(Estimator):
         then learning does not depend on the units in which weights, inputs and units are measured.  Costs another pass.
     state : {"propagated", "local", "literal"}
         Metric of the state, for "kalman": the squared length that a row of the influence has without noise, that of its newest
-        term alone, or that of the noisy estimate (as published; more variance).
+        term (or a hundredth of that of the noisy estimate, if that is more), or that of the noisy estimate (as published; more
+        variance).
     eps : float
         Added to both norms of the carried product, for "kalman".
     fresh : bool

@@ -8,8 +8,10 @@ kalman    span of a dependency against truncation        forecast  streaming ser
 settings  what a run is told                             recipe    the same for runs that learn
 runs      work in windows that can be stopped            store     the folder of a run, checkpoints
 perform   doing runs, one or many at once                sweeps    commands that many runs have in common
+records   the files of a run, and what is wrong with them
 report    results as JSON lines, CSV or tables           curves    learning curves as tables and figures
-page      a folder of results as one page                plots     what pictures need
+page      a folder of results as one page                markdown  its markup
+plots     what pictures need
 
 A study is a module, with a line in `STUDIES`, that has
 

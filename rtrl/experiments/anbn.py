@@ -35,6 +35,7 @@ class Settings(strings.Strings):
     high: int = setting(32, shared.whole(1, 2**20), "largest k", metavar="N")
 
     def __post_init__(self):
+        super().__post_init__()
         if self.low > self.high:
             raise ValueError(f"--low must be at most --high; got {self.low} and {self.high}")
 

@@ -61,11 +61,23 @@ class Settings(Recipe):
     )
 
     def __post_init__(self):
+        super().__post_init__()
         if self.validate_every % self.window:
             raise ValueError(f"--validate must be a multiple of --window; got {self.validate_every} and {self.window}")
 
+    def texts(self):
+        return corpus.read(self.convention, self.text, self.valid, self.test)
+
     def start(self):
-        return _Charlm(self, corpus.read(self.convention, self.text, self.valid, self.test))
+        return _Charlm(self, self.texts())
+
+    def check(self, state):
+        _check(self.texts(), state)
+
+
+def _check(texts, state):
+    if state.get("texts", texts.digest) != texts.digest:
+        raise ValueError("the texts are not those that the run began with: their files, or this version of Python, are others")
 
 
 class _Charlm(Learning):
@@ -110,10 +122,7 @@ class _Charlm(Learning):
         return {**super().save(path), "best": self._best, "texts": self._texts.digest}
 
     def load(self, path, state):
-        if state.get("texts", self._texts.digest) != self._texts.digest:
-            raise ValueError(
-                "the texts are not those that the run began with: their files, or this version of Python, are others"
-            )
+        _check(self._texts, state)
         super().load(path, state)
         self._best = state["best"]
 

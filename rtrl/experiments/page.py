@@ -1,12 +1,16 @@
 """A folder of results as one page: tables, figures, and the commands that made them."""
 
+import collections
+import functools
+import itertools
 import os
 import re
 from pathlib import Path
 
 import rtrl
-from rtrl.experiments import STUDIES, plots, report
-from rtrl.experiments.store import read_result
+from rtrl.commands import options as shared
+from rtrl.experiments import STUDIES, markdown, plots, report
+from rtrl.experiments.store import place, read_result
 from rtrl.experiments.sweeps import sweeps
 
 __all__ = ["write"]
@@ -20,7 +24,8 @@ def write(folder, path):
     Parameters
     ----------
     folder : path-like
-        All runs below it are shown; those of one study that lie in different folders have sections of their own.
+        All runs below it are shown; those of one study that lie in different folders have sections of their own.  They may
+        come from somebody else: what is in them stays text.
     path : path-like
         The page; the figure of a section is `path` with the name of the section in place of its ending.
 
@@ -31,30 +36,42 @@ def write(folder, path):
     OSError
         If a file cannot be read or written.
     """
-    sections = _sections(Path(folder))
+    sections = _sections(place(folder))
     if not sections:
         raise ValueError(f"there are no results below {folder}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place(path)
+    shared.try_folder(path.parent, [path.name])
     blocks = ["# Results", f"Made by `python -m rtrl report` of version {rtrl.__version__}."]
-    for place, results in sections.items():
-        blocks += _section(place, results, path)
-    path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    figures = _figures(path, [(name, where) for name, where, _ in sections])
+    for (name, where, results), figure in zip(sections, figures):
+        blocks += report.made(functools.partial(_section, name, where, figure), results)
+    path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _sections(folder):
-    """Results by study and folder, studies in the order of `STUDIES`."""
+    """Study, folder in words, and results of each section, studies in the order of `STUDIES`."""
     found = {}
     for file in sorted(folder.glob("**/run.json"), key=_natural):
-        try:
-            result = read_result(file.parent)
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{file.parent} does not hold the results of a run: {error}") from None
+        result = read_result(file.parent)
         found.setdefault((result.study, file.parent.parent), []).append(result)
     order = {name: i for i, name in enumerate(STUDIES)}
     places = sorted(found, key=lambda place: (order.get(place[0], len(order)), *place))
-    words = {place: (place[0], _words(place[0], os.path.relpath(place[1], folder))) for place in places}
-    return {words[place]: sorted(found[place], key=_numbers) for place in places}
+    paths = {each: os.path.relpath(each[1], folder) for each in places}
+    words = {(name, where): _words(name, paths[name, where]) for name, where in places}
+    several = collections.Counter((name, words[name, where]) for name, where in places)
+    words.update({each: paths[each] for each in places if several[each[0], words[each]] > 1})
+    return [(each[0], words[each], sorted(found[each], key=_numbers)) for each in places]
+
+
+def _figures(path, sections):
+    """A file for the figure of each section (study, folder in words): beside the page, and never one for two of them."""
+    found = []
+    for section in sections:
+        words = "-".join(word for part in section for word in re.findall(r"[\w.]+", part))
+        taken = {each.name.casefold() for each in found}
+        names = (f"{path.stem}-{words}{'' if i == 1 else f'-{i}'}.png" for i in itertools.count(1))
+        found.append(path.with_name(next(name for name in names if name.casefold() not in taken)))
+    return found
 
 
 def _natural(path):
@@ -72,18 +89,17 @@ def _words(study, path):
     return " ".join(part for part in Path(path).parts if part not in (os.curdir, os.pardir, study))
 
 
-def _section(place, results, path):
+def _section(name, where, figure, results):
     """Blocks of one study's results in one folder."""
-    name, where = place
-    heading = f"## {name}" + (f" ({where})" if where else "")
+    heading = f"## {markdown.text(f'{name} ({where})' if where else name)}"
     study = STUDIES.get(name)
     if study is None:
         return [heading, "This version does not know the study.", *_runs(results, {})]
     blocks = [heading, f"{study.HELP[0].upper()}{study.HELP[1:]}.", study.DESCRIPTION]
     known = [each for each in results if each.rows]
     if known:
-        blocks += [block if isinstance(block, str) else report.markdown(block) for block in study.tables(known)]
-        blocks += [_figure(study, known, path.with_name("-".join([path.stem, name, *where.split()]) + ".png"))]
+        blocks += [markdown.text(block) if isinstance(block, str) else markdown.table(block) for block in study.tables(known)]
+        blocks += [_figure(study, known, figure)]
     else:
         blocks += ["There are no results yet."]
     return [*blocks, *_runs(results, study.Settings.flags())]
@@ -96,7 +112,7 @@ def _figure(study, results, path):
     except RuntimeError:
         return "The figure needs matplotlib: pip install 'rtrl[plot]'."
     plots.save(figure, path)
-    return f"![{study.HELP}](<{path.name}>)"
+    return f"![{study.HELP}]({markdown.link(path.name)})"
 
 
 def _runs(results, flags):
@@ -113,29 +129,29 @@ def _versions(results):
         words = ", ".join(f"{name.replace('_', ' ')} {each.about[name]}" for name in names if name in each.about)
         found[words] = found.get(words, 0) + 1
     if len(found) == 1:
-        return f"All with {words}."
-    return "\n".join(f"- {count} with {words}" for words, count in found.items())
+        return f"All with {markdown.text(words)}."
+    return "\n".join(f"- {count} with {markdown.text(words)}" for words, count in found.items())
 
 
 def _sweep(sweep, flags):
     """The runs of one command, as an item of a list."""
     results = sweep.results
     seconds = [each.seconds for each in results]
-    count = f"{len(results)} runs, " if len(results) > 1 else f"{results[0].about['title']}: "
+    count = f"{len(results)} runs, " if len(results) > 1 else f"{markdown.item(results[0].about['title'])}: "
     each = f", {report.duration(min(seconds))} to {report.duration(max(seconds))} each" if len(results) > 1 else ""
-    lines = [f"- `{sweep.command(flags)}`", f"{count}wall time {report.duration(sum(seconds))}{each}"]
+    lines = [f"- {markdown.code(sweep.command(flags))}", f"{count}wall time {report.duration(sum(seconds))}{each}"]
     seeds = sorted({each.settings["seed"] for each in results if "seed" in each.settings})
-    lines += [f"seeds {', '.join(map(str, seeds))}"] if len(seeds) > 1 else []
+    lines += [markdown.text(f"seeds {', '.join(map(str, seeds))}")] if len(seeds) > 1 else []
     missing = [each for each in results if not each.done]
     if not missing:
         lines += [f"{'all ' if len(results) > 1 else ''}done: {_work(results)}"]
     else:
         lines += [f"**not finished: {len(missing)} of {len(results)}** (`--resume` goes on with them)"]
-        lines += [f"{each.about['title']}: {_work([each])}" for each in missing[:_LONGEST]]
+        lines += [f"{markdown.item(each.about['title'])}: {_work([each])}" for each in missing[:_LONGEST]]
         lines += [f"and {len(missing) - _LONGEST} more"] if len(missing) > _LONGEST else []
     return "\n  - ".join(lines)
 
 
 def _work(results):
     """Work done of all work, of runs that agree in it or not."""
-    return ", ".join(dict.fromkeys(f"{each.step:,} of {each.work:,} {each.unit}" for each in results))
+    return ", ".join(dict.fromkeys(f"{each.step:,} of {each.work:,} {markdown.text(each.unit)}" for each in results))

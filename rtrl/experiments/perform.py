@@ -1,8 +1,10 @@
 """Doing runs: one after the other here, or many at once on whatever has `map` or `submit`."""
 
+import contextlib
 import functools
 import time
 
+from rtrl.experiments.records import WRONG, said
 from rtrl.experiments.store import Store, read_result
 
 __all__ = ["Cores", "Refused", "connect", "joined", "perform", "perform_all"]
@@ -47,7 +49,10 @@ def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
     """
     tell, show = tell or (lambda run, step: None), show or (lambda row: None)
     store = Store(folder, settings)
-    if store.check(resume) and (found := read_result(store.folder)).step >= settings.work:
+    if store.check(resume) and store.reached() >= settings.work:
+        with _resumed(store):
+            settings.check(store.kept())  # its results may soon stand beside those of others
+        found = read_result(store.folder)
         for row in found.rows:
             show(row)
         return found
@@ -57,10 +62,13 @@ def perform(settings, folder, resume=False, every=60.0, tell=None, show=None):
         for row in read_result(store.folder).rows:
             show(row)
         if saved:
-            run.load(*saved)
+            with _resumed(store):
+                run.load(*saved)
+                if run.step not in (store.step, run.steps):
+                    raise ValueError(f"its checkpoint is of {run.unit} {run.step}, and not {store.step}")
             if run.step > store.step:
                 store.commit(run)  # more steps were asked for, and it has none left to do
-        _advance(run, store, every, tell, show)
+        _advance(run, store, every, tell, show, _resumed(store) if saved else contextlib.nullcontext())
     finally:
         store.close()
     return read_result(store.folder)
@@ -73,11 +81,23 @@ def _started(settings):
         raise Refused(f"{settings.title}: {error}") from error
 
 
-def _advance(run, store, every, tell, show):
+@contextlib.contextmanager
+def _resumed(store):
+    """Where a checkpoint may turn out to be none of this run: its numbers can be of any kind."""
+    try:
+        yield
+    except WRONG as error:
+        raise ValueError(f"{store.folder} cannot be resumed: {said(error)}") from error
+
+
+def _advance(run, store, every, tell, show, first):
+    """Do all windows, the first of them in a context."""
     kept = time.perf_counter()
     while run.step < run.steps:
         began = time.perf_counter()
-        rows, measured = run.window(functools.partial(tell, run))
+        with first:
+            rows, measured = run.window(functools.partial(tell, run))
+        first = contextlib.nullcontext()
         store.add(rows, {"step": run.step, "seconds": time.perf_counter() - began, **measured})
         for row in rows:
             show(row)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rtrl.cells import Cell
 from rtrl.commands import options as shared
 from rtrl.estimators import Estimator
 from rtrl.experiments.settings import Settings, setting
@@ -38,7 +39,7 @@ class Recipe(Settings):
     estimator : rtrl.estimators.Estimator
         Where gradients come from.
     cell, hidden
-        The recurrent cell: "rhn", "rnn", "gru", "lstm", and its units.
+        The recurrent cell: "rhn", "rnn", "gru" or "lstm" with its units, or any cell, which has units of its own.
     batch_size, steps, window : int
         Lanes, time steps, and steps that a row sums up.
     optimizer, lr, decay, clip_norm
@@ -51,8 +52,8 @@ class Recipe(Settings):
     """
 
     estimator: Estimator = estimator_setting("KFRTRL")
-    cell: str = setting("rhn", str, "recurrent cell", choices=tuple(shared.CELLS))
-    hidden: int = setting(64, shared.whole(1, 2**20), "hidden units", metavar="N")
+    cell: str | Cell = setting("rhn", shared.cell, shared.CELL_HELP, metavar="CELL")
+    hidden: int = setting(64, shared.whole(1, 2**20), shared.HIDDEN_HELP, metavar="N", action=shared.Given)
     batch_size: int = setting(16, shared.whole(1, 2**20), "lanes: streams that are read at once", metavar="N", flag="batch")
     steps: int = setting(10000, shared.whole(1, 10**12), "time steps of learning", metavar="N", extends=True)
     window: int = setting(1000, shared.whole(1, 10**9), "steps that a row of the result sums up", metavar="N")
@@ -74,7 +75,7 @@ class Recipe(Settings):
 
     def network(self, stream):
         """A fresh network."""
-        cell = shared.CELLS[self.cell](self.hidden)
+        cell = shared.made_cell(self.cell, self.hidden)
         stds = {"weight_std": self.weight_std or None, "input_std": self.input_std or None}
         return Network(cell, stream.inputs, stream.readout, self.dtype, self.seed, **stds)
 

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 
 from rtrl.comparison.grid import grid
+from rtrl.experiments.records import WRONG, said
 
-__all__ = ["FORMATS", "Table", "duration", "line", "markdown", "render"]
+__all__ = ["FORMATS", "Table", "duration", "line", "made", "render"]
 
 FORMATS = ("table", "json", "csv")
 
@@ -43,6 +44,27 @@ def duration(seconds):
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
+def made(function, results):
+    """What a function makes of results that may come from elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If they are not what they seem; the message names the folder of the first that is not.
+    """
+    try:
+        return function(results)
+    except WRONG as error:
+        for each in results:
+            try:
+                function([each])
+            except WRONG as reason:
+                raise ValueError(f"{each.folder} does not hold results of {each.study}: {said(reason)}") from reason
+        if not results:
+            raise
+        raise ValueError(f"the results of {results[0].study} do not fit together: {said(error)}") from error
+
+
 def render(results, form, tables):
     """All results as text in one of `FORMATS`, with a line end.
 
@@ -59,7 +81,7 @@ def render(results, form, tables):
         return "".join(line(header(each.study, each.settings)) + "".join(map(line, each.rows)) for each in results)
     if form == "csv":
         return _csv([{**each.settings, **row} for each in results for row in each.rows])
-    return "\n\n".join(block if isinstance(block, str) else _text(block) for block in tables(results)) + "\n"
+    return "\n\n".join(block if isinstance(block, str) else _text(block) for block in made(tables, results)) + "\n"
 
 
 def header(study, settings):
@@ -69,13 +91,6 @@ def header(study, settings):
 
 def _text(table):
     return f"{table.title}\n{grid(table.cells, words=table.words)}"
-
-
-def markdown(table):
-    """A table for Markdown."""
-    first, *others = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table.cells]
-    rule = "|" + "|".join(" --- " if i < table.words else " ---: " for i in range(len(table.cells[0]))) + "|"
-    return "\n".join([f"**{table.title}**", "", first, rule, *others])
 
 
 def _csv(rows):

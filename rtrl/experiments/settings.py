@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from rtrl._spec import Spec
 from rtrl.commands import options as shared
-from rtrl.comparison.settings import label
 from rtrl.comparison.specs import split
 
 __all__ = ["Settings", "add_options", "chosen", "preset", "setting"]
@@ -63,6 +62,10 @@ class Settings:
     seed: int = setting(0, shared.whole(0, 2**63 - 1), "seed of weights, data and random signs", metavar="N")
     threads: int = setting(1, shared.whole(1, 1024), "threads of a session", metavar="N", shown=False)
 
+    def __post_init__(self):
+        if isinstance(cell := getattr(self, "cell", None), Spec):
+            object.__setattr__(self, "hidden", cell.hidden)
+
     @classmethod
     def flags(cls):
         """Options, without their dashes, of the fields that may change a result, by field; flags without a value left out."""
@@ -82,6 +85,9 @@ class Settings:
     def work(self):
         """How much a run has to do, in its own units."""
         return self.steps
+
+    def check(self, state):
+        """Raise ValueError if a run that kept this state has read other data than these settings give; see `Run.save`."""
 
     def describe(self):
         """All fields that may change a result, as plain data."""
@@ -117,7 +123,7 @@ class Settings:
 
 
 def _plain(value):
-    return label(value) if isinstance(value, Spec) else value
+    return str(value) if isinstance(value, Spec) else value
 
 
 def _fields(settings):
@@ -156,12 +162,18 @@ def chosen(parser, settings, options):
             parser.error(f"argument --sweep: {text.partition('=')[0]} has two lists of values")
         swept.add(name)
         values[name] = values_of
+    if "hidden" in swept | getattr(options, "given", set()):
+        shared.check_hidden(parser, *(_listed(values[name]) for name in ("cell", "hidden")))
     lists = {name: value for name, value in values.items() if isinstance(value, tuple)}
     try:
         runs = [settings(**{**values, **dict(zip(lists, each))}) for each in itertools.product(*lists.values())]
     except ValueError as error:
         parser.error(str(error))
     return settings.worth(runs)
+
+
+def _listed(value):
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _swept(parser, settings, text):
@@ -179,5 +191,5 @@ def _swept(parser, settings, text):
         choices = fields[name].metadata.get("choices")
         if choices is not None and value not in choices:
             parser.error(f"argument --sweep: {name}: {item!r} is none of {', '.join(choices)}")
-        found += value if isinstance(value, tuple) else [value]
+        found += _listed(value)
     return fields[name].name, tuple(dict.fromkeys(found))

@@ -7,17 +7,17 @@ state.json       where the checkpoint is: its file, and how many bytes of the tw
 step-N.npz       arrays of the checkpoint
 
 A checkpoint is there once state.json has been replaced, which a file system does at once or not at all.  Lines that came
-after it are cut off when the run is resumed, and come again.
+after it are cut off when the run is resumed, and come again.  How the files are read, see `records`.
 """
 
 import contextlib
-import json
 import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import rtrl
+from rtrl.experiments.records import in_line, is_plain, read_lines, read_run, read_state, sealed
 from rtrl.experiments.report import line
 
 try:
@@ -25,7 +25,7 @@ try:
 except ImportError:  # not on every system; then two runs in one folder are the user's to avoid
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Result", "Store", "read_result", "read_results"]
+__all__ = ["Result", "Store", "place", "read_result", "read_results"]
 
 _LINES = ("rows", "times")
 _THEN = ", then "  # between the versions that have worked on a run, one after the other
@@ -51,6 +51,8 @@ class Result:
         What is done up to its checkpoint, and all that it has to do.
     unit : str
         Of both.
+    folder : Path or None
+        Where it was read.
     """
 
     study: str
@@ -62,6 +64,7 @@ class Result:
     step: int = 0
     work: int = 1
     unit: str = "steps"
+    folder: Path | None = None
 
     @property
     def seconds(self):
@@ -86,7 +89,7 @@ class Store:
     """
 
     def __init__(self, folder, settings):
-        self.folder, self._settings, self.step = Path(folder) / settings.name, settings, 0
+        self.folder, self._settings, self.step = place(folder) / settings.name, settings, 0
         self._files = {}
 
     def check(self, resume):
@@ -102,31 +105,62 @@ class Store:
             raise ValueError(f"{self.folder} has results: --resume goes on with them")
         return found
 
+    def reached(self):
+        """Work that the checkpoint of a run that has begun stands for; errors as `open`."""
+        state = self._checkpoint()
+        return 0 if state is None else state["step"]
+
+    def kept(self):
+        """What that run kept as plain data."""
+        return self._checkpoint()["state"]
+
+    def _checkpoint(self):
+        try:
+            return read_state(self.folder)
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, words):
+        return ValueError(f"{self.folder} is damaged: {words}")
+
     def open(self, resume):
         """Make the folder, or go back to its checkpoint; where that is, as `Run.load` takes it, or None at the start.
 
         Raises
         ------
         ValueError
-            If there are results that nobody asked to resume, or another process is at work here.
+            If there are results that nobody asked to resume, another process is at work here, or the folder is damaged.
         """
         found = self.check(resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in _LINES:
-            self._files[name] = open(self.folder / f"{name}.jsonl", "a+b")
+            path = self.folder / f"{name}.jsonl"
+            if os.path.lexists(path) and not is_plain(path):
+                raise self._damaged(f"{path.name} is no file of this folder")
+            self._files[name] = open(path, "a+b")
         self._lock()
-        state = _state(self.folder) if found else None
-        for name, file in self._files.items():
-            if state is not None and file.seek(0, os.SEEK_END) < state[name]:
-                raise ValueError(f"{self.folder} is damaged: {name}.jsonl is shorter than at the last checkpoint")
+        state = self._checkpoint() if found else None
+        before = self._before(state) if state is not None else {}
         for name, file in self._files.items():
             file.truncate(0 if state is None else state[name])
         if state is None or state["step"] < self._settings.work:
-            before = _read(self.folder / "run.json") if state is not None else {}
             asked = {"study": self._settings.study, "settings": self._settings.describe(), "work": self._settings.work}
             _replace(self.folder / "run.json", {**asked, **_about(self._settings, before)})
         self.step = 0 if state is None else state["step"]
         return state and (self.folder / state["file"], state["state"])
+
+    def _before(self, state):
+        """What run.json says, once all that the checkpoint names is there."""
+        for name, file in self._files.items():
+            if file.seek(0, os.SEEK_END) < state[name]:
+                raise self._damaged(f"{name}.jsonl is shorter than at the last checkpoint")
+        path = self.folder / state["file"]
+        if not (os.path.lexists(path) and is_plain(path)):
+            raise self._damaged(f"{path.name}, its checkpoint, is no file of this folder")
+        try:
+            return read_run(self.folder)
+        except ValueError as error:
+            raise self._damaged(error) from None
 
     def _lock(self):
         if fcntl is not None:
@@ -144,8 +178,9 @@ class Store:
     def commit(self, run):
         """Make a checkpoint."""
         file = f"step-{run.step}.npz"
+        _no_link(self.folder / file)
         state = run.save(self.folder / file)
-        _sync(self.folder / file)  # before anything names it
+        sealed(self.folder / file)  # before anything names it
         sizes = {}
         for name, lines in self._files.items():
             os.fsync(lines.fileno())
@@ -163,53 +198,56 @@ class Store:
             file.close()
 
 
+def place(path):
+    """A path as it was told, which may begin with ~."""
+    return Path(os.path.expanduser(os.fsdecode(path)))
+
+
 def read_result(folder):
-    """The result in the folder of a run, lines that a kill has cut short left out."""
-    about = _read(folder / "run.json")
-    found = {name: _lines(folder / f"{name}.jsonl") for name in _LINES}
-    state = _state(folder) or {}
+    """The result in the folder of a run, lines left out that came after its checkpoint and cannot be read.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    ValueError
+        If they are no results, or damaged; the message names the folder, and says how.
+    """
+    folder = place(folder)
+    try:
+        state = read_state(folder) or {}  # before the lines: a run that is at work adds some
+        about = read_run(folder)
+        found = {name: read_lines(folder, name, state.get(name, 0)) for name in _LINES}
+    except ValueError as error:
+        raise ValueError(f"{folder} does not hold the results of a run: {error}") from None
     step, work = state.get("step", 0), about.pop("work", state.get("steps", 1))
     reached = {"step": step, "work": work, "unit": state.get("unit", Result.unit), "done": step >= work}
-    return Result(about.pop("study"), about.pop("settings"), **found, **reached, about=about)
+    settings, rows = in_line(about.pop("settings")), [in_line(row) for row in found["rows"]]
+    about = in_line(about)
+    return Result(about.pop("study"), settings, rows, found["times"], **reached, about=about, folder=folder)
 
 
 def read_results(folder):
-    """Results of all runs below a folder, by path."""
-    return [read_result(path.parent) for path in sorted(Path(folder).glob("**/run.json"))]
-
-
-def _lines(path):
-    found = []
-    for text in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-        if text.endswith(b"\n"):
-            found.append(json.loads(text))
-    return found
-
-
-def _state(folder):
-    """What the checkpoint says, or None: a run may have been killed before its first."""
-    path = folder / "state.json"
-    return _read(path) if path.exists() else None
-
-
-def _read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _sync(path):
-    """Have a file on the disk, whoever wrote it."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+    """Results of all runs below a folder, by path; errors as `read_result`."""
+    return [read_result(path.parent) for path in sorted(place(folder).glob("**/run.json"))]
 
 
 def _replace(path, record):
     """Write a JSON file at once or not at all."""
     temporary = path.with_suffix(".tmp")
+    _no_link(temporary)
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(line(record))
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    sealed(path)  # before what it named until now is removed
+
+
+def _no_link(path):
+    """Remove a link where a file will be written: it may lead out of the folder."""
+    if path.is_symlink():
+        path.unlink()
 
 
 def _about(settings, before):

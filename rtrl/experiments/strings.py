@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtrl.cells import Cell
 from rtrl.commands import options as shared
 from rtrl.estimators import Estimator
 from rtrl.experiments import curves, plots
@@ -37,7 +38,7 @@ class Strings(Recipe):
         "UORO, NoBackTrack, KFRTRL, OK(4), BlockOK(4, 8), SnAp, RFLO, TBPTT(1), "
         "TBPTT(2, sliding=True), TBPTT(16, sliding=True), Immediate"
     )
-    cell: str = preset(Recipe, "cell", "gru")
+    cell: str | Cell = preset(Recipe, "cell", "gru")
     batch_size: int = preset(Recipe, "batch_size", 1)
     steps: int = preset(Recipe, "steps", 10_000_000)
     window: int = preset(Recipe, "window", 100_000)

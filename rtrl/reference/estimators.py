@@ -76,12 +76,15 @@ class Estimator:
         return delta
 
     def feedback(self, records, delta):
-        """Add the gradient of the loss of this time step, whose derivative by the state is delta [kn]."""
+        """Add the gradient of the loss of this time step, whose derivative by the state is delta [kn].
+
+        `records` are those of the step; None when a fresh estimator has observed them already: then G~ holds the step.
+        """
         self.add(self.answer(records, delta))
 
     def answer(self, records, delta):
         """What `feedback` adds, list of [rn, m]."""
-        if not self.fresh:
+        if not self.fresh or records is None:
             return self.credit(delta)
         gradients, delta = backward(records, delta)
         return [now + earlier for now, earlier in zip(gradients, self.credit(delta))]
@@ -181,22 +184,20 @@ class UORO(Estimator):
 
 
 class Immediate(Estimator):
-    """G = F: no credit beyond the present time step. The mandatory baseline."""
+    """G = F: no credit beyond the present time step. The mandatory baseline; like TBPTT(1) it keeps the records."""
 
     fresh = False
 
     def reset(self):
-        self.G = [np.zeros(shape) for shape in self.shapes]
+        self.records = None
 
     def observe(self, records, signs):
-        self.reset()
-        for stage, record in enumerate(records):
-            H = jacobian(record)
-            self.G = [np.tensordot(H, G, axes=1) for G in self.G]
-            self.G[stage] += immediate(record)
+        self.records = records
 
     def credit(self, delta):
-        return [np.tensordot(delta, G, axes=1) for G in self.G]
+        if self.records is None:
+            return [np.zeros((rn, m)) for _, rn, m in self.shapes]
+        return backward(self.records, delta)[0]
 
     def influence(self):
-        return [G.copy() for G in self.G]
+        return [np.stack(rows) for rows in zip(*(self.credit(row) for row in np.eye(self.shapes[0][0])))]

@@ -22,7 +22,7 @@ from math import sqrt
 
 import numpy as np
 
-from .optimizers import Optimizer, clip_by_norm
+from .optimizers import Optimizer, norm_of
 
 
 class Metric:
@@ -81,9 +81,19 @@ class Kalman(Optimizer):
     """Equations (1) and (2); `metrics` holds one Metric per array of weights, the stages first."""
 
     def __init__(
-        self, lr, metric="diagonal", fisher="outer", decay=1e-3, prior=1e-3, floor=0.1, trust=0.3, warm_up=100, clip_norm=None
+        self,
+        lr,
+        metric="diagonal",
+        fisher="outer",
+        decay=1e-3,
+        prior=1e-3,
+        floor=0.1,
+        trust=0.3,
+        warm_up=100,
+        clip_norm=None,
+        clip_outliers=None,
     ):
-        super().__init__(lr, clip_norm=clip_norm)
+        super().__init__(lr, clip_norm=clip_norm, clip_outliers=clip_outliers)
         self.quasi, self.absorbs = metric == "quasi-diagonal", fisher == "exact"
         self.decay, self.prior, self.floor = decay, prior, floor
         self.trust = np.inf if trust is None else trust
@@ -104,7 +114,14 @@ class Kalman(Optimizer):
     def update(self, parameters, gradients, step):
         if self.metrics is None:
             self.begin([np.ones(W.shape, bool) for W in parameters])
-        gradients = clip_by_norm(gradients, self.clip_norm)
+        norm = norm_of(gradients)
+        if not np.isfinite(norm):
+            return
+        gradients, usual = self.clipped(gradients)
+        self.remember(norm, usual)
+        for metric in self.metrics if self.absorbed and norm > usual else ():  # the factors of an outlier are scaled as it is
+            metric.F *= (usual / norm) ** 2
+            metric.F_bias *= (usual / norm) ** 2
         if not self.absorbed:
             if not any(np.any(g) for g in gradients):
                 return

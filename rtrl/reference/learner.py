@@ -43,6 +43,8 @@ class Learner:
         Which weights of the stages exist, beside what the cell says. None: all.
     update_every : int, optional
         Steps per update. None: the horizon for block TBPTT, otherwise 1.
+    first_lane : int
+        Number of the first lane, for the signs.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Learner:
         seed=0,
         update_every=None,
         masks=None,
+        first_lane=0,
     ):
         self.cell = cell
         self.weights = [np.array(W, dtype=float) for W in weights]
@@ -94,6 +97,7 @@ class Learner:
 
         self.batch_size = batch_size
         self.seed = seed
+        self.first_lane = first_lane
         self.steps = 0
         self.states = np.stack([cell.initial_state() for _ in range(batch_size)])
         self.unobserved = None
@@ -142,7 +146,10 @@ class Learner:
         return loss
 
     def reset(self, lanes=None):
-        """Return state and influence of some lanes (boolean mask [B]; None: all) to 0; their credit is kept."""
+        """Return state and influence of some lanes (boolean mask [B]; None: all) to 0; their credit is kept.
+
+        The present step of these lanes is gone: `feedback` credits nothing there before the next.
+        """
         self.observe()
         lanes = np.ones(self.batch_size, dtype=bool) if lanes is None else np.asarray(lanes)
         for b in np.flatnonzero(lanes):
@@ -168,7 +175,7 @@ class Learner:
         for lane, records in enumerate(self.unobserved or []):
 
             def signs(stage, count, lane=lane):
-                return random_signs(self.seed, self.steps - 1, lane, stage, count)
+                return random_signs(self.seed, self.steps - 1, self.first_lane + lane, stage, count)
 
             self.estimators[lane].observe(records, signs)
         self.unobserved = None
@@ -200,8 +207,12 @@ class Learner:
                 self.optimizer.absorb([*gradients, np.outer(error, extended)], 1 / self.batch_size)
 
     def feedback(self, delta_h):
-        """Credit the present step with a loss whose derivative by the hidden units is delta_h [B, n]."""
-        for estimator, records, delta_h_b in zip(self.estimators, self.records, delta_h):
+        """Credit the present step with a loss whose derivative by the hidden units is delta_h [B, n].
+
+        The present step is the last one until another begins, also when it is over: then estimators have observed it, and
+        credit meets the influence alone. A lane that was reset since has no influence, and takes no credit.
+        """
+        for estimator, records, delta_h_b in zip(self.estimators, self.unobserved or [None] * self.batch_size, delta_h):
             delta = np.zeros((self.cell.k, self.cell.n))
             delta[0] = delta_h_b
             estimator.feedback(records, delta.ravel())

@@ -12,10 +12,13 @@ With metric="kalman" the norms are taken in the metrics of weights and state, so
 
     rho0 = sqrt((|w| + eps) / (|Hv| + eps)) ,  rho_i = (|F_i|^2 P_i)^(1/4)                                             (3)
     |w|, |F_i| in the metric of the weights that the Kalman optimizer keeps ,  |Hv|^2 = sum_i (Hv)_i^2 / P_i           (4)
-    P, the squared length of row i of G:  P <- (H o H) P + |F_i|^2 "propagated" ,  |F_i|^2 "local" ,
+    P, the squared length of row i of G:  P <- (H o H) P + |F_i|^2 "propagated" ,
+                                          max(|F_i|^2, (Hv)_i^2 |w|^2 / 100) "local" ,
                                           (Hv)_i^2 |w|^2 + |F_i|^2 "literal" (noisy)                                   (5)
 
-Entries with P_i = 0 have no part in |Hv|. eps is in (3) alone, where it breaks no invariance.
+The second part of "local" is for units whose gates are saturated: F_i all but vanishes there while what is carried stays, and
+|Hv| would be as large as F_i is small, so that w grew without bound. Entries with P_i = 0 have no part in |Hv|. eps is in (3)
+alone, where it breaks no invariance.
 
 Cost per stage and lane: that of UORO, 2 r n^2 + 4 rnm flops, kn + rnm numbers kept.
 Source: Ollivier, Tallec & Charpiat 2015, arXiv:1507.07680.
@@ -65,7 +68,7 @@ class NoBackTrack(UORO):
     def state_metric(self, stage, record, sizes, carried):
         """Equation (5): P [kn] of one stage."""
         if self.state == "local":
-            return sizes
+            return np.maximum(sizes, carried / 100)
         if self.state == "literal":
             return carried + sizes
         self.P = [jacobian(record) ** 2 @ P for P in self.P]

@@ -52,6 +52,8 @@ class TBPTT(Estimator):
 
     def feedback(self, records, delta):
         """Credit the step just observed; sliding sweeps at once, block at its end or when the gradient is asked for."""
+        if self.cut:
+            return
         self.deltas[-1] = self.deltas[-1] + delta
         if self.sliding:
             self.sweep()

@@ -130,4 +130,5 @@ class Sequences(Stream):
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
         self._sequences = [np.array(sequence, np.int32).reshape(2, -1) for sequence in state["sequences"]]
-        self._read = list(state["read"])
+        kept = zip(state["read"], self._sequences, strict=True)
+        self._read = [integer("read", read, least=0, most=sequence.shape[1]) for read, sequence in kept]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from rtrl import data
+from rtrl._arrays import complete
 from rtrl._spec import integer
 from rtrl.readouts import Softmax
 from rtrl.tasks.streams import Stream
@@ -28,7 +29,7 @@ class Text(Stream):
     def __init__(self, ids, classes, batch_size=1, reset_every=0):
         self.batch_size = integer("batch_size", batch_size)
         self.reset_every = integer("reset_every", reset_every, least=0)
-        self.ids, self.inputs, self.readout = np.asarray(ids), int(classes), Softmax(int(classes))
+        self.ids, self.inputs, self.readout = complete("ids", ids, "iu", "integer ids"), int(classes), Softmax(int(classes))
         self._step = 0
 
     def take(self, steps):

@@ -1,7 +1,10 @@
 """Runs of the study: one model on one series, one sample after the other."""
 
+import csv
 import dataclasses
 import functools
+import hashlib
+import os
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from rtrl import data
+from rtrl.cells import Cell
 from rtrl.commands import options as shared
 from rtrl.estimators import Estimator
 from rtrl.experiments.forecast import scaling
@@ -68,7 +72,8 @@ class Settings(Recipe):
     series: str | None = setting(
         None,
         str,
-        "CSV files with as many samples each, separated by commas; without it the Mackey-Glass series with noise, spacing 6",
+        "CSV files with as many samples each, separated by commas (quote a name that has one); "
+        "without it the Mackey-Glass series with noise, spacing 6",
         metavar="FILES",
     )
     column: str | None = setting(None, str, "columns of each file to forecast, by name or number; the last", metavar="NAMES")
@@ -85,12 +90,13 @@ class Settings(Recipe):
     )
     forgetting: float = setting(0.999, shared.number(above=True), "forgetting factor of RLS, at most 1", metavar="X")
     ridge: float = setting(1.0, shared.number(above=True), "RLS begins as if it had seen so much of every input", metavar="X")
-    cell: str = preset(Recipe, "cell", "gru")
+    cell: str | Cell = preset(Recipe, "cell", "gru")
     hidden: int = preset(Recipe, "hidden", 32)
     steps: int = setting(10_000, shared.whole(1, 10**9), "samples at most; a file may end before", metavar="N", extends=True)
     window: int = preset(Recipe, "window", 50)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.forgetting > 1:
             raise ValueError(f"forgetting must be at most 1; got {self.forgetting}")
         if self.series is None and (self.column or self.inputs):
@@ -111,8 +117,26 @@ class Settings(Recipe):
         """Values [N, columns] of all columns, and how many of them, the first ones, are forecast."""
         if self.series is None:
             return _synthetic(self.seed, self.steps), 1
-        values, targets = _read(self.series, self.column, self.inputs)
+        values, targets = self._files
         return values[: self.steps], targets
+
+    @functools.cached_property
+    def _files(self):
+        """All samples as they were when these settings were made: others may write to the files while a run is at work."""
+        return _read(self.series, self.column, self.inputs)
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_files"}  # another process reads them itself
+
+    def digest(self, steps):
+        """Fingerprint of the first samples."""
+        values = _synthetic(self.seed, max(steps, self.steps)) if self.series is None else self._files[0]
+        return hashlib.blake2b(values[:steps].tobytes(), digest_size=8).hexdigest()
+
+    def check(self, state):
+        if state.get("read", self.digest(state["step"])) != self.digest(state["step"]):
+            words = self.series or "the Mackey-Glass series"
+            raise ValueError(f"the first {state['step']} samples of {words} are not those that this run has read")
 
     def start(self):
         return _Forecast(self)
@@ -123,11 +147,33 @@ def _synthetic(seed, steps):
     return MackeyGlass(seed=seed).take(steps)[0][:, 0]
 
 
-@functools.lru_cache(maxsize=4)
+def listed(names):
+    """The names of a list that commas separate; a name with a comma is quoted, as in CSV files."""
+    try:
+        found = [name.strip() for row in csv.reader([names], skipinitialspace=True, strict=True) for name in row]
+    except csv.Error as error:
+        raise ValueError(f"{names!r} is not a list of names: {error}") from None
+    if not all(found) or not found:
+        raise ValueError(f"{names!r} is not a list of names: one is empty")
+    return found
+
+
 def _read(series, column, inputs):
-    files = series.split(",")
-    targets = [(file, name) for file in files for name in (column.split(",") if column else [None])]
-    others = [(file, name) for file in files for name in (inputs.split(",") if inputs else [])]
+    """Values of all columns, those that are forecast first, and how many these are."""
+    return _read_once(tuple(_as_it_is(file) for file in listed(series)), column, inputs)
+
+
+def _as_it_is(file):
+    """A file, and what changes when somebody writes to it."""
+    about = os.stat(os.path.expanduser(file))
+    return file, about.st_mtime_ns, about.st_size, about.st_ino
+
+
+@functools.lru_cache(maxsize=4)
+def _read_once(files, column, inputs):
+    files = [file for file, *_ in files]
+    targets = [(file, name) for file in files for name in (listed(column) if column else [None])]
+    others = [(file, name) for file in files for name in (listed(inputs) if inputs else [])]
     found = [data.read_series(file, name, standardise=False) for file, name in targets + others]
     if len({len(each) for each in found}) > 1:
         raise ValueError(f"the files have different numbers of samples: {', '.join(str(len(each)) for each in found)}")
@@ -225,9 +271,11 @@ class _Forecast(Run):
     def save(self, path):
         self._model.save(path)
         waiting = self._forecasts[self.step : self.step + self.settings.ahead]
-        return {"step": self.step, **{name: _plain(value) for name, value in (("waiting", waiting), ("sums", self._sums))}}
+        kept = {"step": self.step, "read": self.settings.digest(self.step)}
+        return {**kept, **{name: _plain(value) for name, value in (("waiting", waiting), ("sums", self._sums))}}
 
     def load(self, path, state):
+        self.settings.check(state)
         self._model.load(path)
         self.step, self._sums = state["step"], np.array(state["sums"], float)
         self._forecasts[self.step : self.step + self.settings.ahead] = np.array(state["waiting"], float)

@@ -12,6 +12,7 @@ import numpy as np
 from rtrl.experiments import curves
 from rtrl.experiments.forecast.latency import percentile
 from rtrl.experiments.forecast.models import Baseline
+from rtrl.experiments.forecast.study import listed
 from rtrl.experiments.report import Table
 
 __all__ = ["WHERE", "best", "latencies", "place", "tables"]
@@ -42,7 +43,7 @@ def tables(results):
 def place(result):
     """What is forecast, in words."""
     settings = result.settings
-    files = [PurePath(file.replace("\\", "/")).stem for file in (settings["series"] or "Mackey-Glass").split(",")]
+    files = [PurePath(file.replace("\\", "/")).stem for file in listed(settings["series"] or "Mackey-Glass")]
     columns = f" {settings['column']}" if settings["column"] else ""
     reads = f" (reads {settings['inputs']})" if settings["inputs"] else ""
     return f"{' + '.join(files)}{columns}{reads}, {settings['ahead']} ahead"
@@ -92,19 +93,24 @@ def _trial(runs):
     return np.inf if np.isnan(errors) else errors
 
 
+def _ratio(above, below):
+    """NaN where there is no error to compare with, as that of the last value on a series that stands still."""
+    return above / below if below else np.nan
+
+
 def _relative_to_last(run, models):
-    return error(run) / error(run, name="last_mse")
+    return _ratio(error(run), error(run, name="last_mse"))
 
 
 def _absolute(run, models):
-    return error(run, name="mae") / error(run, name="last_mae")
+    return _ratio(error(run, name="mae"), error(run, name="last_mae"))
 
 
 def _relative_to_rls(run, models):
     """Relative to the run with the same seed, which matters where the series depends on it, or to the only one."""
     linear = models.get("RLS", [])
     same = [each for each in linear if each.settings["seed"] == run.settings["seed"]] or linear
-    return error(run) / error(same[0]) if same else np.nan
+    return _ratio(error(run), error(same[0])) if same else np.nan
 
 
 def _models(chosen):
@@ -132,7 +138,8 @@ def _details(where, models, tried):
 
 
 def _spread(values):
-    return curves.spread([value if np.isfinite(value) else None for value in values])
+    known = [value for value in values if not np.isnan(value)]
+    return curves.spread([value if np.isfinite(value) else None for value in known]) if known else "-"
 
 
 def _tried(candidates):

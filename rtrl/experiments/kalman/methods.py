@@ -4,7 +4,6 @@ import argparse
 import re
 from dataclasses import dataclass
 
-from rtrl.comparison.settings import label
 from rtrl.comparison.specs import parse, split
 from rtrl.estimators import Estimator
 from rtrl.optimizers import Optimizer
@@ -77,10 +76,10 @@ class Method:
             raise ValueError(f"{text.strip()!r}: the control has its changed gradients alone, so it needs fisher='outer'")
         if getattr(estimator, "metric", "") == "kalman" and type(optimizer).__name__ != "Kalman":
             raise ValueError(f"{text.strip()!r}: this estimator needs the metric of Kalman")
-        return cls(estimator, label(optimizer).replace("(1.0, ", "(", 1).replace("(1.0)", "", 1), scrambled)
+        return cls(estimator, str(optimizer).replace("(1.0, ", "(", 1).replace("(1.0)", "", 1), scrambled)
 
     def __str__(self):
-        return f"{_SCRAMBLED * self.scrambled}{label(self.estimator)} + {self.optimizer}"
+        return f"{_SCRAMBLED * self.scrambled}{self.estimator} + {self.optimizer}"
 
     @property
     def family(self):

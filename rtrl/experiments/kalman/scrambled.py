@@ -4,6 +4,7 @@ What the estimator carries from earlier steps keeps its size and loses its direc
 says nothing about the estimator: noise in proportion to the loss can do as well.
 """
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import numpy as np
 
 from rtrl.estimators import Immediate
 from rtrl.experiments.runs import Learning
-from rtrl.network import Network
 from rtrl.session import Session
 
 __all__ = ["NEVER", "Scrambled"]
@@ -29,8 +29,7 @@ class Scrambled(Learning):
 
     def __init__(self, settings):
         super().__init__(settings)
-        network = self.session.network
-        twin = Network.from_description(network.describe(), network.arrays())
+        twin = copy.deepcopy(self.session.network)
         self.twin = Session(twin, Immediate(), batch_size=self.session.batch_size, threads=settings.threads)
         self.signs = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=_SIGNS))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtrl import tasks
+from rtrl.cells import Cell
 from rtrl.commands import options as shared
 from rtrl.experiments import strings
 from rtrl.experiments.kalman.methods import DEFAULTS, Method, methods
@@ -96,7 +97,7 @@ class Settings(Base):
         metavar="N,N",
     )
     symbols: int = setting(5, shared.whole(2, 26), "size of the alphabet", metavar="N")
-    cell: str = preset(Recipe, "cell", "gru")
+    cell: str | Cell = preset(Recipe, "cell", "gru")
     hidden: int = preset(Recipe, "hidden", 16)
     batch_size: int = preset(Recipe, "batch_size", 1)
     steps: int = preset(Recipe, "steps", 1_000_000)
@@ -107,6 +108,7 @@ class Settings(Base):
     dtype: str = preset(Recipe, "dtype", "float32")
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "method", str(Method.parse(self.method)))
 
     @property
@@ -126,7 +128,7 @@ class Settings(Base):
     def session(self, stream):
         """A fresh session on a fresh network."""
         method = Method.parse(self.method)
-        cell = shared.CELLS[self.cell](self.hidden)
+        cell = shared.made_cell(self.cell, self.hidden)
         return Session(
             Network(cell, stream.inputs, stream.readout, self.dtype, self.seed, self.weight_std or None),
             method.estimator,

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
+from rtrl.cells import Cell
 from rtrl.commands import options as shared
 from rtrl.comparison.specs import parse
 from rtrl.estimators import RTRL, Estimator, SnAp
@@ -66,7 +67,7 @@ class Settings(Base):
     trained : {"untrained", "trained"}
         Whether the nets have learned the text first, see `rtrl.experiments.noise.cases`.
     cell, hidden
-        The recurrent cell: "rhn", "rnn", "gru", "lstm", and its units, n.
+        The recurrent cell: "rhn", "rnn", "gru" or "lstm" with its units, n, or any cell, which has units of its own.
     estimator : rtrl.estimators.Estimator
         What is measured.
     steps : int
@@ -96,9 +97,14 @@ class Settings(Base):
         metavar="STATE",
     )
     hidden: int = setting(
-        None, shared.sizes, "hidden units, separated by commas: runs of each", rows="8,16,32,64,128,256", metavar="LIST"
+        None,
+        shared.sizes,
+        f"{shared.HIDDEN_HELP}, separated by commas: runs of each",
+        rows="8,16,32,64,128,256",
+        metavar="LIST",
+        action=shared.Given,
     )
-    cell: str = preset(Recipe, "cell", "rhn")
+    cell: str | Cell = preset(Recipe, "cell", "rhn")
     steps: int = setting(
         100,
         shared.whole(1, 10**6),
@@ -147,7 +153,7 @@ class Settings(Base):
     @property
     def made_cell(self):
         """The cell with its size."""
-        return shared.CELLS[self.cell](self.hidden)
+        return shared.made_cell(self.cell, self.hidden)
 
     @property
     def of_case(self):

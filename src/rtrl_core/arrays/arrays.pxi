@@ -93,6 +93,13 @@ cdef extern from "descents.h" nogil:
                    real eps, const real *g, real *p, real *q, real *w)
     void rmsprop_pass(long count, real clip, real decay, real alpha, real rest, real rate, real eps, const real *g, real *q,
                       real *w)
+    double adam_reach(long count, real clip, real decay, real b1, real rest1, real b2, real rest2, real rate, real correction,
+                      real eps, const real *g, const real *p, const real *q, const real *w)
+    double rmsprop_reach(long count, real clip, real decay, real alpha, real rest, real rate, real eps, const real *g, const real *q,
+                         const real *w)
+    double sgd_reach(long count, real clip, real decay, real momentum, int nesterov, real lr, const real *g, const real *b,
+                     const real *w)
+    double square_reach(long count, real clip, const real *g)
     void exps(long count, const real *x, real *y)
     void tanhs(long count, const real *x, real *y)
     void sigmoids(long count, const real *x, real *y)

@@ -5,6 +5,7 @@
 
 cdef class LSTM(Cell):
     options = {"hidden": REQUIRED}
+    components = ("h", "c")
 
     def __init__(self, hidden):
         self.n, self.k, self.r, self.depth = hidden, 2, 4, 1

@@ -24,7 +24,11 @@ cdef class Context:
     cdef const real *error           # [lanes, outputs] d loss / d outputs while a readout is credited, otherwise NULL
     cdef bint closing                # fresh estimators observe before anybody reads a gradient: what is credited may wait for it
     cdef uint64_t seed
+    cdef uint64_t first_lane         # number of the first lane among those of all sessions that share the seed
     cdef int64_t *clock              # [1] time steps since the session began
+    cdef int64_t *open               # [1] the current step was not yet observed by fresh estimators
+    cdef uint64_t mode               # of the first thread before its work began, see work_begins
+    cdef object failure              # what an estimator written in Python raised, until the engine's work is done; or None
     cdef Stage *stages               # [depth]
     cdef Record *records             # [depth] of the current step
     cdef real *row                   # [threads, row_length] room for a row of weights, padding included
@@ -35,15 +39,17 @@ cdef class Context:
         free(self.records)
 
     cdef void signs(self, long lane, int stage, long count, real *out) noexcept nogil:
-        signs_fill(signs_key(self.seed, <uint64_t>self.clock[0], <uint64_t>lane, <uint64_t>stage), count, out)
+        signs_fill(signs_key(self.seed, <uint64_t>self.clock[0], self.first_lane + <uint64_t>lane, <uint64_t>stage), count, out)
 
 
 cdef class Cell:
     """A chain of stages, each pointwise in its units: s' = phi(z, s).
 
-    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults.
+    Set n, k, r and depth in __init__.  `options` names the constructor's arguments and defaults, `components` the k parts of
+    the state.
     """
     options = {}
+    components = ("h",)
     cdef readonly int n, k, r, depth
 
     cdef void forward(self, int stage, const real *z, real *s, real *D, real *E, long first, long last) noexcept nogil:
@@ -59,13 +65,15 @@ cdef class Estimator:
     """Carries an estimate G of the influence d s / d W (one block a stage) and turns deltas into gradients.
 
     `fresh` estimators are asked for the gradient before they observe the step: the session pulls delta
-    through the current record (exact), and `credit` meets G of the step before.  The others observe first.
+    through the current record (exact), and `credit` meets G of the step before.  The others observe first, except that `late`
+    ones observe when the fresh do, and are credited with delta as it is all the same.
     """
     options = {}
     kind = "unbiased"
     cdef Context net
     cdef Estimator next              # another estimator that watches the same stream, or None
     cdef readonly bint fresh
+    cdef readonly bint late
     cdef readonly bint carries       # False: G is always 0 and credit() does nothing
     cdef bint probing                # credit must act at once (influence() asks for single rows)
     cdef real *gradient              # flat, the sum over lanes of everything credited
@@ -137,12 +145,18 @@ cdef class Readout:
         pass
 
 
+cdef enum:
+    NORMS = 31                       # that the median of clip_outliers is taken over
+    FEWEST_NORMS = 5                 # with fewer nothing is an outlier
+
+
 cdef class Optimizer:
     """Updates flat parameters w from the flat gradient g, piece by piece."""
     options = {}
     cdef double clip_norm            # infinite: no clipping
     cdef double lr
     cdef double norm                 # of the gradient, before clipping
+    cdef double usual                # the largest norm that is no outlier
     cdef int64_t *updates            # [1]
     cdef Metric metric               # of the parameters, for estimators that reduce in one, or None
     cdef bint whole                  # prepare() needs the finished gradient, all pieces of it
@@ -150,15 +164,55 @@ cdef class Optimizer:
     cdef Block *blocks               # [block_count] matrices of weights: stages, then the readout
     cdef int block_count
     cdef const real *mask            # flat, 0 where there is no weight; or NULL
+    cdef double clip_outliers        # largest norm relative to the median of the last ones; infinite: any
+    cdef double *norms               # [NORMS] of the last gradients that were not 0, or NULL
+    cdef int64_t *outliers           # [2] how many norms there were, and how many updates were scaled down for theirs; or NULL
+    cdef bint wary                   # some number is, or may be, so large that the next update could leave the range
+    cdef bint refused                # prepare() found a step that the type cannot hold
 
-    def __init__(self, *, clip_norm=None):
+    def __init__(self, *, clip_norm=None, clip_outliers=None):
         self.clip_norm = INFINITY if clip_norm is None else clip_norm
+        self.clip_outliers = INFINITY if clip_outliers is None else clip_outliers
+        self.wary = True
 
     def __dealloc__(self):
         free(self.blocks)
 
     cdef layout(self, Arena arena, double count):
         """Take buffers for `count` parameters; called twice (see Arena)."""
+        if isfinite(self.clip_outliers):
+            self.norms = arena.doubles("norms", "optimizer", NORMS, 0)
+            self.outliers = arena.integers("outliers", "optimizer", 2, ENDLESS)
+
+    cdef double clip(self, double norm) noexcept nogil:
+        """Factor for a gradient of this norm."""
+        cdef double limit = min(self.clip_norm, self.usual_norm())
+        return limit / norm if norm > limit else 1
+
+    cdef double usual_norm(self) noexcept nogil:
+        """The largest norm that is no outlier: clip_outliers times the median of the last ones, infinite while there are few."""
+        cdef double ordered[NORMS]
+        cdef long count = 0, i, j
+        if self.norms is NULL or self.outliers[0] < FEWEST_NORMS:
+            return INFINITY
+        for i in range(min(<long>self.outliers[0], NORMS)):
+            j = count
+            while j > 0 and ordered[j - 1] > self.norms[i]:
+                ordered[j] = ordered[j - 1]
+                j -= 1
+            ordered[j] = self.norms[i]
+            count += 1
+        return self.clip_outliers * ordered[count // 2]
+
+    cdef void remember(self, double norm) noexcept nogil:
+        """Take the norm of a gradient into the median, and count it if it was an outlier."""
+        cdef uint64_t place
+        if self.norms is NULL or norm == 0:
+            return
+        self.outliers[1] += norm > self.usual_norm()
+        place = <uint64_t>self.outliers[0] % NORMS
+        self.norms[place] = norm
+        self.outliers[0] += 1
 
     cdef void begin(self) noexcept nogil:
         """Once an update, before the pieces, with self.lr, self.norm and self.updates[0] (1 at the first) set."""
@@ -168,6 +222,11 @@ cdef class Optimizer:
         """Add weight g g' to the Fisher information since the last update; g [flat] is the gradient that one factor of
         the Fisher information of the outputs causes at one lane.  Called only where `absorbs` is set."""
         pass
+
+    cdef double reach(self, const real *w, const real *g, long first, long last, real clip) noexcept nogil:
+        """The largest number that `update` would write in [first, last), infinite where it is none.  Asked only where the
+        gradient or `wary` says that numbers may leave the range."""
+        return 0
 
     cdef void prepare(self, Team team, real *g, double clip) noexcept nogil:
         """Once an update, by all threads, between begin and the pieces, where `whole` is set.

@@ -49,8 +49,8 @@ cdef class BlockKFRTRL(Estimator):
         cdef double threads = net.threads, groups = min(net.threads, net.lanes)
         cdef int l
         if self.u is NULL:
-            self.u, self.A = <real **>calloc(net.depth, sizeof(real *)), <real **>calloc(net.depth, sizeof(real *))
-            self.v, self.w = <real **>calloc(net.depth, sizeof(real *)), <real **>calloc(net.depth, sizeof(real *))
+            self.u, self.A = <real **>zeroed(net.depth, sizeof(real *)), <real **>zeroed(net.depth, sizeof(real *))
+            self.v, self.w = <real **>zeroed(net.depth, sizeof(real *)), <real **>zeroed(net.depth, sizeof(real *))
             self.span = Span()
         self.panels = panels_of(net.stages[0].rows)
         self.width = self.panels * PANEL

@@ -52,8 +52,8 @@ cdef class BlockOK(Estimator):
         cdef double m = net.stages[0].m
         cdef int l
         if self.u is NULL:
-            self.u = <real **>calloc(net.depth, sizeof(real *))
-            self.A = <real **>calloc(net.depth, sizeof(real *))
+            self.u = <real **>zeroed(net.depth, sizeof(real *))
+            self.A = <real **>zeroed(net.depth, sizeof(real *))
         self.panels = panels_of(net.stages[0].rows)
         self.size = self.panels * net.k * net.n * PANEL
         for l in range(net.depth):
@@ -61,7 +61,7 @@ cdef class BlockOK(Estimator):
             self.A[l] = arena.reals(f"A{l}", "influence", lanes * self.rank * self.size)
         tape_layout(&self.tape, arena, net.stages, net.depth, net.lanes, self.block - 1)
         debts_layout(&self.debts, arena, &self.tape)
-        self.fill = arena.integers("fill", "tape", 2)
+        self.fill = arena.integers("fill", "tape", 2, (self.block - 1, 1))
         self.y = arena.reals("yA", "workspace", lanes * self.rank * PANEL * self.panels)
         self.H = arena.reals("H", "workspace", groups * kn * PANEL * panels_of(net.n))
         self.P = arena.reals("P", "workspace", groups * net.depth * self.block * kn * suffix_row(<long>kn))

@@ -37,7 +37,7 @@ cdef class DNI(Estimator):
         self.before = arena.reals("before", "influence", lanes * m)
         self.now = arena.reals("now", "influence", lanes * m)
         self.target = arena.reals("target", "influence", lanes * kn)
-        self.live = arena.ids("live", "influence", lanes)
+        self.live = arena.ids("live", "influence", lanes, 1)
         self.carried = arena.reals("carried", "workspace", lanes * kn)
         self.pulled = arena.reals("pulled", "workspace", lanes * kn)
         self.y = arena.reals("y", "workspace", lanes * net.stages[0].rows)

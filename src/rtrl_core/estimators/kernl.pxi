@@ -36,9 +36,9 @@ cdef class KeRNL(Estimator):
         cdef double kn = net.k * net.n, lanes = net.lanes, rows = net.stages[0].rows
         cdef int l
         if self.A is NULL:
-            self.A = <real **>calloc(net.depth, sizeof(real *))
-            self.B = <real **>calloc(net.depth, sizeof(real *))
-            self.small = <real **>calloc(net.depth, sizeof(real *))
+            self.A = <real **>zeroed(net.depth, sizeof(real *))
+            self.B = <real **>zeroed(net.depth, sizeof(real *))
+            self.small = <real **>zeroed(net.depth, sizeof(real *))
         for l in range(net.depth):
             self.A[l] = arena.reals(f"A{l}", "influence", lanes * kn * kn)
             self.B[l] = arena.reals(f"B{l}", "influence", lanes * net.k * rows * net.stages[l].m)

@@ -41,10 +41,10 @@ cdef class KFRTRL(Estimator):
         cdef double kn = net.k * net.n, threads = net.threads, pairs = <double>net.lanes * self.average
         cdef int l
         if self.u is NULL:
-            self.u = <real **>calloc(net.depth, sizeof(real *))
-            self.A = <real **>calloc(net.depth, sizeof(real *))
-            self.y = <real **>calloc(net.depth, sizeof(real *))
-            self.met = <real **>calloc(net.depth, sizeof(real *))
+            self.u = <real **>zeroed(net.depth, sizeof(real *))
+            self.A = <real **>zeroed(net.depth, sizeof(real *))
+            self.y = <real **>zeroed(net.depth, sizeof(real *))
+            self.met = <real **>zeroed(net.depth, sizeof(real *))
         self.panels = panels_of(net.stages[0].rows)
         for l in range(net.depth):
             self.u[l] = arena.reals(f"u{l}", "influence", pairs * net.stages[l].m)

@@ -7,12 +7,19 @@
 # |H v|^2 = sum_i (H v)_i^2 / P_i, where P_i stands for the squared length of row i of G:
 #
 #     propagated   P <- (H o H) P + |F_i|^2       without noise
-#     local        P = |F_i|^2
+#     local        P = max(|F_i|^2, (H v)_i^2 |w|^2 / 100)
 #     literal      P = (H v)_i^2 |w|^2 + |F_i|^2  as published, noisy
 #
 # Then no rescaling of weights, units or inputs changes anything, nor a shift of them where the metric is
 # quasi-diagonal.  The metric changes between steps, so the lengths of w are measured anew: on top of
 # NoBackTrack one more read of w and of the metric, 6 r n m, and (r + 2) k n^2 for P.  Memory k n more.
+
+# Why local has a second part: at a unit whose gates are saturated F_i all but vanishes while it keeps what it has, and with
+# P = |F_i|^2 alone |H v| is then as large as F_i is small.  rho0 shrinks v for all units and w grows in turn, so that the next
+# terms of all other units meet a w without bound: the error of the gradient went from 0.1 to 10^2 in one step, and to 10^4 at
+# gates that are saturated further.
+
+cdef double LOCAL_SHARE = 0.01       # of the squared length of what is carried
 
 cdef class MetricNoBackTrack(Estimator):
     options = {"state": "propagated", "eps": 1e-6, "fresh": True}
@@ -47,10 +54,10 @@ cdef class MetricNoBackTrack(Estimator):
         if self.metric is None:
             raise ValueError('estimator: NoBackTrack(metric="kalman") needs an optimizer that keeps a metric, such as rtrl.Kalman(3e-4)')
         if self.P is NULL:
-            self.P = <double **>calloc(net.depth, sizeof(double *))
+            self.P = <double **>zeroed(net.depth, sizeof(double *))
         self.pair.layout(arena, net.stages, net.depth, net.lanes, net.threads, 1)
         for l in range(net.depth):
-            self.P[l] = arena.doubles(f"P{l}", "influence", lanes * kn if self.propagated else 0)
+            self.P[l] = arena.doubles(f"P{l}", "influence", lanes * kn if self.propagated else 0, 0)
         self.carried = arena.doubles("carried", "workspace", lanes * kn)
         self.rho = arena.doubles("rho", "workspace", lanes * kn)
         self.lengths = arena.doubles("lengths", "workspace", lanes * 2 * net.stages[0].rows)
@@ -135,8 +142,12 @@ cdef class MetricNoBackTrack(Estimator):
                     size, lost = 0, True
                 v = guard * pushed[row]
                 if not self.propagated:
-                    P[row] = (v * norm_w) * (v * norm_w) if self.literal else 0
-                P[row] = size + (P[row] if P[row] < top else top)
+                    P[row] = (v * norm_w) * (v * norm_w)
+                P[row] = P[row] if P[row] < top else top
+                if self.propagated or self.literal:
+                    P[row] += size
+                else:
+                    P[row] = max(size, LOCAL_SHARE * P[row])
                 if P[row] > 0:
                     norm_v += v / P[row] * v
                 self.rho[lane * self.pair.kn + row] = sqrt(sqrt(size) * sqrt(P[row]))

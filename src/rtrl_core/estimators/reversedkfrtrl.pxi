@@ -40,8 +40,8 @@ cdef class ReversedKFRTRL(Estimator):
         cdef double kn = net.k * net.n, threads = net.threads, lanes = net.lanes, rows = net.stages[0].rows
         cdef int l
         if self.a is NULL:
-            self.a = <real **>calloc(net.depth, sizeof(real *))
-            self.B = <real **>calloc(net.depth, sizeof(real *))
+            self.a = <real **>zeroed(net.depth, sizeof(real *))
+            self.B = <real **>zeroed(net.depth, sizeof(real *))
         for l in range(net.depth):
             self.a[l] = arena.reals(f"a{l}", "influence", lanes * rows)
             self.B[l] = arena.reals(f"B{l}", "influence", lanes * kn * PANEL * panels_of(net.stages[l].m))

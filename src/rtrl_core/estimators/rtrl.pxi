@@ -29,7 +29,7 @@ cdef class RTRL(Estimator):
         cdef double kn = net.k * net.n, columns
         cdef int l
         if self.G is NULL:
-            self.G = <real **>calloc(net.depth, sizeof(real *))
+            self.G = <real **>zeroed(net.depth, sizeof(real *))
         self.most = 0
         for l in range(net.depth):
             columns = <double>net.stages[l].rows * net.stages[l].m

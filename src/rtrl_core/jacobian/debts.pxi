@@ -19,7 +19,7 @@ cdef struct Debts:
 cdef debts_layout(Debts *debts, Arena arena, const Tape *tape):
     cdef double lanes = tape.lanes, length = tape.length, kn = tape.stages.k * tape.stages.n
     debts.credits = arena.reals("credits", "tape", (length + 1) * lanes * kn)
-    debts.cuts = arena.ids("cuts", "tape", (length + 1) * lanes)
+    debts.cuts = arena.ids("cuts", "tape", (length + 1) * lanes, 1)
     debts.delta = arena.reals("delta", "workspace", lanes * kn)
     debts.pulled = arena.reals("pulled", "workspace", lanes * kn)
     debts.y = arena.reals("y", "workspace", tape.depth * length * lanes * tape.stages.rows)

@@ -32,11 +32,11 @@ cdef class Near:
         self.stages, self.depth, self.lanes, self.order = stages, depth, lanes, order
         self.n, self.k = stages.n, stages.k
         if self.fan is NULL:
-            self.fan = <Fan *>calloc(depth, sizeof(Fan))
-            self.graph = <Graph *>calloc(depth, sizeof(Graph))
-            self.reach = <Reach *>calloc(depth, sizeof(Reach))
-            self.links = <Links *>calloc(depth * depth, sizeof(Links))
-            self.J = <real **>calloc(depth, sizeof(real *))
+            self.fan = <Fan *>zeroed(depth, sizeof(Fan))
+            self.graph = <Graph *>zeroed(depth, sizeof(Graph))
+            self.reach = <Reach *>zeroed(depth, sizeof(Reach))
+            self.links = <Links *>zeroed(depth * depth, sizeof(Links))
+            self.J = <real **>zeroed(depth, sizeof(real *))
         for l in range(depth):
             self.fan[l] = fan_layout(arena, f"fan{l}.", &stages[l])
         self.layout_reach(arena, threads)

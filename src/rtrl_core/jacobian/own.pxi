@@ -52,15 +52,15 @@ cdef class Own:
         self.stages, self.depth, self.lanes, self.recurrent = stages, depth, lanes, recurrent
         self.n, self.k, self.r, self.pieces = stages.n, stages.k, stages.r, stages.rows
         if self.fan is NULL:
-            self.fan, self.J = <Fan *>calloc(depth, sizeof(Fan)), <real **>calloc(depth, sizeof(real *))
-            self.total, self.waiting = <double **>calloc(depth, sizeof(double *)), <int32_t **>calloc(depth, sizeof(int32_t *))
-            self.T, self.D = <real **>calloc(depth, sizeof(real *)), <real **>calloc(depth, sizeof(real *))
-            self.h_hat = <real **>calloc(depth, sizeof(real *))
+            self.fan, self.J = <Fan *>zeroed(depth, sizeof(Fan)), <real **>zeroed(depth, sizeof(real *))
+            self.total, self.waiting = <double **>zeroed(depth, sizeof(double *)), <int32_t **>zeroed(depth, sizeof(int32_t *))
+            self.T, self.D = <real **>zeroed(depth, sizeof(real *)), <real **>zeroed(depth, sizeof(real *))
+            self.h_hat = <real **>zeroed(depth, sizeof(real *))
         for l in range(depth):
             self.fan[l] = fan_layout(arena, f"fan{l}.", &stages[l])
             self.J[l] = arena.reals(f"J{l}", "influence", count * self.k * self.fan[l].weights)
-            self.total[l] = arena.doubles(f"total{l}", "influence", count)
-            self.waiting[l] = arena.ids(f"waiting{l}", "influence", count)
+            self.total[l] = arena.doubles(f"total{l}", "influence", count, 0)
+            self.waiting[l] = arena.ids(f"waiting{l}", "influence", count, 1)
             self.T[l] = arena.reals(f"T{l}", "influence", count * self.k * self.k * self.n)
             self.D[l] = arena.reals(f"D{l}", "influence", count * self.k * self.pieces)
             self.h_hat[l] = arena.reals(f"h_hat{l}", "influence", count * stages[l].m)

@@ -43,15 +43,15 @@ cdef class RankOne:
         self.stages, self.depth, self.lanes, self.terms = stages, depth, lanes, terms
         self.kn, self.rows, self.m = stages.k * stages.n, stages.rows, stages.m
         if self.v is NULL:
-            self.v, self.w = <real **>calloc(depth, sizeof(real *)), <real **>calloc(depth, sizeof(real *))
-            self.squares, self.waiting = <double **>calloc(depth, sizeof(double *)), <int32_t **>calloc(depth, sizeof(int32_t *))
-            self.carried = <real **>calloc(depth, sizeof(real *))
-            self.new_y, self.new_h = <real **>calloc(depth, sizeof(real *)), <real **>calloc(depth, sizeof(real *))
+            self.v, self.w = <real **>zeroed(depth, sizeof(real *)), <real **>zeroed(depth, sizeof(real *))
+            self.squares, self.waiting = <double **>zeroed(depth, sizeof(double *)), <int32_t **>zeroed(depth, sizeof(int32_t *))
+            self.carried = <real **>zeroed(depth, sizeof(real *))
+            self.new_y, self.new_h = <real **>zeroed(depth, sizeof(real *)), <real **>zeroed(depth, sizeof(real *))
         for l in range(depth):
             self.v[l] = arena.reals(f"v{l}", "influence", count * self.kn)
             self.w[l] = arena.reals(f"w{l}", "influence", count * stages[l].rows * stages[l].m)
-            self.squares[l] = arena.doubles(f"squares{l}", "influence", count * row_groups(&stages[l]))
-            self.waiting[l] = arena.ids(f"waiting{l}", "influence", count)
+            self.squares[l] = arena.doubles(f"squares{l}", "influence", count * row_groups(&stages[l]), 0)
+            self.waiting[l] = arena.ids(f"waiting{l}", "influence", count, terms == 1)
             self.carried[l] = arena.reals(f"carried{l}", "influence", count)
             self.new_y[l] = arena.reals(f"new_y{l}", "influence", count * stages[l].rows if terms == 1 else 0)
             self.new_h[l] = arena.reals(f"new_h{l}", "influence", count * stages[l].m if terms == 1 else 0)

@@ -49,14 +49,15 @@ cdef int deaf_maps(const Stage *stage) noexcept nogil:
     return deaf
 
 
-cdef Record record_layout(Arena arena, str name, str kind, Stage *stage, double lanes):
-    """Buffers of one record; dense inputs are allocated when the first of them arrives."""
+cdef Record record_layout(Arena arena, str name, str kind, Stage *stage, long lanes, double steps):
+    """Buffers of the records of some steps; dense inputs are allocated when the first of them arrives."""
     cdef Record record
-    record.h = arena.reals(name + "h", kind, lanes * stage.n)
+    cdef double count = lanes * steps
+    record.h = arena.reals(name + "h", kind, count * stage.n)
     record.x = NULL
-    record.ids = arena.ids(name + "ids", kind, lanes if stage.inputs else 0)
-    record.D = arena.reals(name + "D", kind, lanes * stage.k * stage.rows)
-    record.E = arena.reals(name + "E", kind, lanes * stage.k * stage.k * stage.n)
+    record.ids = arena.ids(name + "ids", kind, count if stage.inputs else 0, stage.inputs - 1, -1, lanes)
+    record.D = arena.reals(name + "D", kind, count * stage.k * stage.rows)
+    record.E = arena.reals(name + "E", kind, count * stage.k * stage.k * stage.n)
     return record
 
 

@@ -25,8 +25,8 @@ cdef class Span:
         self.stages, self.records, self.depth, self.lanes, self.length = stages, records, depth, lanes, length
         self.slots = length * depth
         tape_layout(&self.tape, arena, stages, depth, lanes, length - 1)
-        self.fill = arena.integers("fill", "tape", 1)
-        self.start = arena.ids("start", "tape", lanes)
+        self.fill = arena.integers("fill", "tape", 1, length - 1)
+        self.start = arena.ids("start", "tape", lanes, length - 1)
         self.P = arena.reals("P", "workspace", groups * self.slots * kn * suffix_row(<long>kn))
         self.tiles = arena.reals("tiles", "workspace", groups * suffix_tiles(<long>kn))
         self.H = arena.reals("H", "workspace", groups * kn * PANEL * panels_of(stages.n))

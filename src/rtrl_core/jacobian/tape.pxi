@@ -26,11 +26,11 @@ cdef tape_layout(Tape *tape, Arena arena, const Stage *stages, int depth, long l
     cdef int l
     tape.length, tape.lanes, tape.depth, tape.stages = length, lanes, depth, stages
     if tape.records is NULL:
-        tape.records = <Record *>calloc(depth, sizeof(Record))
+        tape.records = <Record *>zeroed(depth, sizeof(Record))
     for l in range(depth):
-        tape.records[l] = record_layout(arena, f"tape{l}.", "tape", <Stage *>&stages[l], length * lanes)
+        tape.records[l] = record_layout(arena, f"tape{l}.", "tape", <Stage *>&stages[l], lanes, length)
     tape.versions = arena.reals("tape.W", "tape", <double>length * depth * stages[0].rows * tape_stride(stages))
-    tape.version = arena.integers("tape.version", "tape", length)
+    tape.version = arena.integers("tape.version", "tape", length, max(0, length - 1))
 
 
 cdef tape_layout_dense(Tape *tape, Arena arena):

@@ -39,13 +39,13 @@ cdef class Window:
         self.stages, self.depth, self.lanes, self.kn = stages, depth, lanes, stages.k * stages.n
         self.capacity, self.width = capacity, width
         if self.ring is NULL:
-            self.ring = <Record *>calloc(depth, sizeof(Record))
+            self.ring = <Record *>zeroed(depth, sizeof(Record))
         for l in range(depth):
-            self.ring[l] = record_layout(arena, f"{l}.", "tape", &stages[l], capacity * count)
+            self.ring[l] = record_layout(arena, f"{l}.", "tape", &stages[l], lanes, capacity)
         self.credits = arena.reals("credits", "tape", capacity * count * width)
-        self.cuts = arena.ids("cuts", "tape", capacity * count)
-        self.fill = arena.integers("fill", "tape", 3)
-        self.reset_now = arena.ids("reset_now", "tape", count)
+        self.cuts = arena.ids("cuts", "tape", capacity * count, 1)
+        self.fill = arena.integers("fill", "tape", 3, (capacity, capacity - 1, 1))
+        self.reset_now = arena.ids("reset_now", "tape", count, 1)
         sweep_layout(&self.back, arena, stages, count)
         self.held = max(1, (HELD_LANES if tiled_reals(TILED_PAIRS, stages.n) == 0 else TILED_PAIRS) // lanes)
         pieces_layout(&self.pieces, arena, stages, depth, lanes, capacity, self.held)

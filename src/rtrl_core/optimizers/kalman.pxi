@@ -22,7 +22,7 @@ cdef double LARGEST = 1e30           # entries of J stay representable in float3
 
 cdef class Kalman(Optimizer):
     options = {"lr": REQUIRED, "metric": "diagonal", "fisher": "outer", "decay": 1e-3, "prior": 1e-3, "floor": 0.1,
-               "trust": 0.3, "warm_up": 100, "clip_norm": None}
+               "trust": 0.3, "warm_up": 100, "clip_norm": None, "clip_outliers": None}
     cdef double decay, prior, floor, trust
     cdef long warm_up, rows
     cdef bint quasi
@@ -34,8 +34,9 @@ cdef class Kalman(Optimizer):
     cdef double *partial             # [rows]: g . step
     cdef int64_t *seen               # [2]: observations, factors absorbed since the last update
 
-    def __init__(self, metric="diagonal", fisher="outer", decay=1e-3, prior=1e-3, floor=0.1, trust=0.3, warm_up=100, clip_norm=None):
-        super().__init__(clip_norm=clip_norm)
+    def __init__(self, metric="diagonal", fisher="outer", decay=1e-3, prior=1e-3, floor=0.1, trust=0.3, warm_up=100, clip_norm=None,
+                 clip_outliers=None):
+        super().__init__(clip_norm=clip_norm, clip_outliers=clip_outliers)
         self.metric = Metric()
         self.whole, self.quasi, self.absorbs = True, metric == "quasi-diagonal", fisher == "exact"
         self.decay, self.prior, self.floor, self.warm_up = decay, prior, floor, warm_up
@@ -46,16 +47,17 @@ cdef class Kalman(Optimizer):
         cdef long row
         cdef Block block
         cdef int i
+        Optimizer.layout(self, arena, count)
         self.rows = 0
         for i in range(self.block_count):
             self.rows += self.blocks[i].rows
-        self.J = arena.reals("J", "optimizer", count)
+        self.J = arena.reals("J", "optimizer", count, 0)
         self.J_bias = arena.reals("J_bias", "optimizer", bias)
-        self.F = arena.reals("F", "optimizer", exact)
+        self.F = arena.reals("F", "optimizer", exact, 0)
         self.F_bias = arena.reals("F_bias", "optimizer", min(bias, exact))
-        self.metric.inverse = arena.reals("inverse", "optimizer", count)
+        self.metric.inverse = arena.reals("inverse", "optimizer", count, 0)
         self.metric.slope = arena.reals("slope", "optimizer", bias) if self.quasi else NULL
-        self.seen = arena.integers("seen", "optimizer", 2)
+        self.seen = arena.integers("seen", "optimizer", 2, (ENDLESS, ENDLESS if self.absorbs else 0))
         self.partial = arena.doubles("partial", "workspace", self.rows)
         if self.J is not NULL:
             for i in range(self.block_count):
@@ -115,7 +117,10 @@ cdef class Kalman(Optimizer):
                 last -= slope[q] * step
             g[q] = <real>step
         g[columns - 1] = <real>last
-        return total
+        return total if all_finite(columns, g) else INFINITY
+
+    cdef double reach(self, const real *w, const real *g, long first, long last, real clip) noexcept nogil:
+        return square_reach(last - first, clip, g + first)
 
     cdef void prepare(self, Team team, real *g, double clip) noexcept nogil:
         """J takes in the observation, and g becomes the step."""
@@ -135,30 +140,33 @@ cdef class Kalman(Optimizer):
             above += block.rows
         team_barrier(team)
         if team.rank == 0:
-            self.rate = 0
+            self.rate, self.refused = 0, False
             if not idle:
                 for row in range(self.rows):
                     total += self.partial[row]
                 self.seen[0] += 1
                 self.seen[1] = 0
-                if self.seen[0] > self.warm_up and isfinite(total):
+                self.refused = not isfinite(total)
+                if self.seen[0] > self.warm_up and not self.refused:
                     self.rate = <real>(self.lr if self.lr * sqrt(total) <= self.trust else self.trust / sqrt(total))
         team_barrier(team)
 
     cdef inline void learn(self, long start, long columns, const real *g, double gamma, double clip) noexcept nogil:
-        """J <- (1 - gamma) J + gamma F in one row.  A gradient that came from outside has no factors: then F = g g'."""
+        """J <- (1 - gamma) J + gamma F in one row.  A gradient that came from outside has no factors: then F = g g'.  The factors
+        of an outlier are scaled down as it is."""
         cdef real *J = self.J + start
         cdef real *J_bias = self.J_bias + start if self.quasi else NULL
+        cdef double share = (self.usual / self.norm) ** 2 if self.norm > self.usual else 1
         cdef long q
         if self.seen[1] == 0:
             self.add_outer(columns, g, gamma * clip * clip, 1 - gamma, J, J_bias)
             return
         for q in range(columns):
-            J[q] = <real>(gamma * self.F[start + q] + (1 - gamma) * J[q])
+            J[q] = <real>(gamma * share * self.F[start + q] + (1 - gamma) * J[q])
             self.F[start + q] = 0
         if J_bias is not NULL:
             for q in range(columns):
-                J_bias[q] = <real>(gamma * self.F_bias[start + q] + (1 - gamma) * J_bias[q])
+                J_bias[q] = <real>(gamma * share * self.F_bias[start + q] + (1 - gamma) * J_bias[q])
                 self.F_bias[start + q] = 0
 
     cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:

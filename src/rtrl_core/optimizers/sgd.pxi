@@ -5,16 +5,18 @@
 # The first line alone is the step without momentum; b starts at 0.
 
 cdef class SGD(Optimizer):
-    options = {"lr": REQUIRED, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "clip_norm": None}
+    options = {"lr": REQUIRED, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "clip_norm": None,
+               "clip_outliers": None}
     cdef real momentum, decay
     cdef bint nesterov
     cdef real *b
 
-    def __init__(self, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=None):
-        super().__init__(clip_norm=clip_norm)
+    def __init__(self, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=None, clip_outliers=None):
+        super().__init__(clip_norm=clip_norm, clip_outliers=clip_outliers)
         self.momentum, self.nesterov, self.decay = <double>momentum, nesterov, <double>weight_decay
 
     cdef layout(self, Arena arena, double count):
+        Optimizer.layout(self, arena, count)
         self.b = arena.reals("b", "optimizer", count if self.momentum else 0)
 
     cdef void update(self, real *w, const real *g, long first, long last, real clip) noexcept nogil:
@@ -34,3 +36,7 @@ cdef class SGD(Optimizer):
             for i in range(first, last):
                 b[i] = momentum * b[i] + (clip * g[i] + decay * w[i])
                 w[i] -= lr * b[i]
+
+    cdef double reach(self, const real *w, const real *g, long first, long last, real clip) noexcept nogil:
+        return sgd_reach(last - first, clip, self.decay, self.momentum, self.nesterov, <real>self.lr, g + first,
+                         self.b + first if self.momentum else NULL, w + first)

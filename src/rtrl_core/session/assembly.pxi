@@ -8,13 +8,15 @@ cdef class Assembly(Clock):
     """
     cdef object owners               # Python objects whose memory is used
     cdef real *given_x               # [lanes, inputs] of a single step, with dense inputs
+    cdef public object admit         # of all its arenas, see there
 
     def __init__(self, Cell cell, Readout readout, Estimator estimator, Optimizer optimizer, *, real[::1] weights,
-                 mask, list stages, tuple readout_at, int lanes, seed, int threads, long update_every, double cap):
+                 mask, list stages, tuple readout_at, int lanes, seed, first_lane, int threads, long update_every, double cap,
+                 admit=None):
         cdef real[::1] holes
         cdef Context net = Context()
         self.cell, self.readout, self.estimator, self.optimizer, self.net = cell, readout, estimator, optimizer, net
-        self.owners, self.shadows = [weights, mask], []
+        self.owners, self.shadows, self.admit = [weights, mask], [], admit
         self.weights, self.parameters = &weights[0], weights.shape[0]
         if mask is not None:
             holes = mask
@@ -22,11 +24,12 @@ cdef class Assembly(Clock):
         self.update_every, self.chunk_bytes = update_every, CHUNK * sizeof(real)
         self.outputs = readout.outputs if readout is not None else 0
         self.readout_offset, self.ldv = readout_at
+        net.first_lane = first_lane
         self.describe(cell, stages, lanes, seed)
         if optimizer is not None:
             self.introduce(optimizer)
         net.threads = threads if threads > 0 else self.useful_threads(-threads)
-        self.arena = Arena()
+        self.arena = Arena(admit)
         for _ in range(2):
             self.layout(self.arena)
             self.watch(self.arena, estimator, cap, "estimator.")
@@ -38,9 +41,9 @@ cdef class Assembly(Clock):
         cdef Context net = self.net
         cdef Stage *stage
         net.depth, net.lanes, net.n, net.k, net.seed, net.outputs = cell.depth, lanes, cell.n, cell.k, seed, self.outputs
-        net.stages = <Stage *>calloc(cell.depth, sizeof(Stage))
-        net.records = <Record *>calloc(cell.depth, sizeof(Record))
-        self.trial_stream.records = <Record *>calloc(cell.depth, sizeof(Record))
+        net.stages = <Stage *>zeroed(cell.depth, sizeof(Stage))
+        net.records = <Record *>zeroed(cell.depth, sizeof(Record))
+        self.trial_stream.records = <Record *>zeroed(cell.depth, sizeof(Record))
         for l, (inputs, offset, ldw) in enumerate(stages):
             stage = &net.stages[l]
             stage.n, stage.k, stage.r, stage.inputs = cell.n, cell.k, cell.r, inputs
@@ -55,7 +58,7 @@ cdef class Assembly(Clock):
         cdef Stage *stage
         cdef int l
         optimizer.block_count = self.net.depth + (self.outputs > 0)
-        optimizer.blocks = <Block *>calloc(optimizer.block_count, sizeof(Block))
+        optimizer.blocks = <Block *>zeroed(optimizer.block_count, sizeof(Block))
         for l in range(self.net.depth):
             stage = &self.net.stages[l]
             optimizer.blocks[l] = Block(stage.offset, stage.rows, stage.m, stage.ldw)
@@ -86,16 +89,16 @@ cdef class Assembly(Clock):
         cdef bint absorbs = False
         cdef int l
         arena.prefix = "session."
-        self.counters = arena.integers("counters", "state", COUNTERS)
-        net.clock = self.counters + CLOCK
+        self.counters = arena.integers("counters", "state", COUNTERS, (ENDLESS, 1, *[ENDLESS] * (COUNTERS - 2)), (-1, *[0] * (COUNTERS - 1)))
+        net.clock, net.open = self.counters + CLOCK, self.counters + OPEN
         self.live.s = arena.reals("s", "state", lanes * kn)
-        self.live.bad = arena.ids("bad", "state", lanes)
+        self.live.bad = arena.ids("bad", "state", lanes, 1)
         self.live.records, self.live.learns = net.records, True
         self.trial_stream.s = arena.reals("trial_s", "workspace", lanes * kn)
         self.trial_stream.bad = arena.ids("trial_bad", "workspace", lanes)
         for l in range(net.depth):
-            net.records[l] = record_layout(arena, f"record{l}.", "state", &net.stages[l], net.lanes)
-            self.trial_stream.records[l] = record_layout(arena, f"trial{l}.", "workspace", &net.stages[l], net.lanes)
+            net.records[l] = record_layout(arena, f"record{l}.", "state", &net.stages[l], net.lanes, 1)
+            self.trial_stream.records[l] = record_layout(arena, f"trial{l}.", "workspace", &net.stages[l], net.lanes, 1)
         net.row_length = max(net.stages[0].ldw, self.ldv)
         net.row = arena.reals("row", "workspace", <double>net.threads * net.row_length)
         self.z = arena.reals("z", "workspace", lanes * rows)
@@ -118,23 +121,26 @@ cdef class Assembly(Clock):
         self.probe = arena.reals("probe", "workspace", self.parameters if absorbs else 0)
 
     cdef watch(self, Arena arena, Estimator estimator, double cap, str prefix):
-        """Buffers of one estimator, with its gradient."""
+        """Buffers of one estimator, with its gradient; a checkpoint holds nothing of one that is written in Python."""
+        cdef bint lasts = not isinstance(estimator, Foreign)
         arena.prefix = prefix
         estimator.net, estimator.cap = self.net, cap
         estimator.metric = None if self.optimizer is None else self.optimizer.metric
-        estimator.gradient = arena.reals("gradient", "gradient", self.parameters)
-        estimator.counts = arena.integers("counts", "state", 2 * <double>self.net.lanes)
+        estimator.gradient = arena.reals("gradient", "gradient" if lasts else "workspace", self.parameters)
+        estimator.counts = arena.integers("counts", "state" if lasts else "workspace", 2 * <double>self.net.lanes, ENDLESS)
         estimator.layout(arena)
 
-    def shadow(self, Estimator estimator, double cap):
-        """Let another estimator watch the stream from now on; returns where its gradient is kept."""
-        cdef Arena arena = Arena()
+    cdef Arena attach(self, Estimator estimator, double cap):
+        """Let another estimator watch the stream from now on; returns its memory."""
+        cdef Arena arena = Arena(self.admit)
         cdef Estimator last = self.estimator
+        cdef bint lasts = not isinstance(estimator, Foreign)
+        cdef str name = f"shadow{len(self.lasting())}." if lasts else f"foreign{len(self.shadows)}."
         for _ in range(2):
-            self.watch(arena, estimator, cap, f"shadow{len(self.shadows)}.")
-            estimator.kept = arena.reals("kept", "gradient", self.parameters)
-            if self.dense is not None:
-                arena.prefix = f"dense.{len(self.shadows) + 1}."
+            self.watch(arena, estimator, cap, name)
+            estimator.kept = arena.reals("kept", "gradient" if lasts else "workspace", self.parameters)
+            if self.dense is not None and lasts:
+                arena.prefix = f"dense.{len(self.lasting()) + 1}."
                 estimator.layout_dense(arena)
             if arena.base is NULL:
                 arena.allocate()
@@ -142,10 +148,15 @@ cdef class Assembly(Clock):
             last = last.next
         last.next = estimator
         self.shadows.append((estimator, arena))
+        return arena
+
+    cdef list lasting(self):
+        """Shadows that a checkpoint holds: those that are compiled."""
+        return [estimator for estimator, _ in self.shadows if not isinstance(estimator, Foreign)]
 
     def need_dense(self):
         """Room for dense inputs, allocated when the first of them arrives; returns whether that was now."""
-        cdef Arena arena = Arena()
+        cdef Arena arena = Arena(self.admit)
         cdef double count = <double>self.net.lanes * self.net.stages[0].inputs
         if self.dense is not None:
             return False
@@ -154,7 +165,7 @@ cdef class Assembly(Clock):
             self.net.records[0].x = arena.reals("record.x", "state", count)
             self.trial_stream.records[0].x = arena.reals("trial.x", "workspace", count)
             self.given_x = arena.reals("given_x", "workspace", count)
-            for i, estimator in enumerate([self.estimator, *(shadow for shadow, _ in self.shadows)]):
+            for i, estimator in enumerate([self.estimator, *self.lasting()]):
                 arena.prefix = f"dense.{i}."
                 (<Estimator>estimator).layout_dense(arena)
             if arena.base is NULL:

@@ -18,6 +18,8 @@ cdef class Clock(Gradients):
             for t in range(job.steps):
                 self.turn_weights(team, job, t)
                 self.step(team, job, t)
+                if self.net.failure is not None:    # set between barriers: all threads see the same
+                    break
             self.forget_turned(team)
             self.wipe(team, self.estimator)
         elif job.work == EVALUATE:
@@ -34,6 +36,9 @@ cdef class Clock(Gradients):
             self.credit_delta(team)
         elif job.work == GRADIENT:
             settle_all(self.estimator, team)
+            team_barrier(team)
+            if self.net.failure is not None:    # it will be raised, and the caller can ask again
+                return
             self.finish(team, self.estimator, factor)
             if self.estimator.next is not None:
                 self.compare(team, self.estimator.next, job, 0, 0)
@@ -70,7 +75,7 @@ cdef class Clock(Gradients):
                 self.compare(team, self.estimator.next, job, t, 0)
         self.close_step(team)
         if due:
-            self.update(team, job.rates[t], factor, True)
+            self.update(team, job.rates[0 if job.steady else t], factor, True)
 
     cdef void open_step(self, Team team, const Job *job, long t) noexcept nogil:
         cdef long b, lanes = self.net.lanes

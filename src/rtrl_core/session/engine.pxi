@@ -1,5 +1,8 @@
 # Floor 5: the session as Python sees it.  All arguments were checked by the caller (rtrl.session).
 
+from time import perf_counter
+from numpy import frombuffer, zeros
+
 OPENMP = bool(RTRL_OPENMP)
 PARAMETER_CHUNK = CHUNK              # the flat array of parameters is a whole number of these
 
@@ -7,7 +10,7 @@ PARAMETER_CHUNK = CHUNK              # the flat array of parameters is a whole n
 def registry(kind):
     """Classes of floor 4 by name; kind is "cells", "estimators", "readouts" or "optimizers"."""
     base = {"cells": Cell, "estimators": Estimator, "readouts": Readout, "optimizers": Optimizer}[kind]
-    return {each.__name__: each for each in base.__subclasses__()}
+    return {each.__name__: each for each in base.__subclasses__() if each.options is not None}
 
 
 def random_signs(seed, step, lane, stage, Py_ssize_t count, int8_t[::1] out):
@@ -89,106 +92,240 @@ def pulls_values(const real[:, ::1] weights, const real[:, ::1] y, real[:, ::1] 
 
 
 cdef class Engine(Usual):
-    """The calls that Python makes."""
-    def run(self, bint learn, bint begin, const int32_t[:, ::1] ids, const real[:, :, ::1] x, const int32_t[:, ::1] labels,
-            const real[:, :, ::1] targets, const int8_t[:, ::1] resets, const double[::1] rates, double[::1] losses,
-            double[::1] scored, double[:, :, ::1] similarity, real[:, :, ::1] outputs):
-        """Learn from (or, with learn=False, score or predict on) some steps."""
+    """The calls that Python makes.  Each changes a session wholly or not at all, whatever signal handlers do: Python runs them
+    between its own instructions, here only where `Lock` says so."""
+    cdef bint trying                 # evaluate or predict_run is at work
+
+    def run(self, bint learn, long steps, parts, double[::1] losses, double[::1] scored, double[:, :, ::1] similarity,
+            real[:, :, ::1] outputs):
+        """Learn from (or, without `learn`, score or predict on) some steps.
+
+        `parts` gives their arguments, one tuple (ids, x, labels, targets, resets) after the other.  A signal handler that
+        raises ends the call after a whole step.  Returns the steps of the session before.
+        """
+        cdef const int32_t[:, ::1] ids, labels
+        cdef const real[:, :, ::1] x, targets
+        cdef const int8_t[:, ::1] resets
+        cdef double[::1] rates
+        cdef long before, done = 0, size = 1
+        cdef bint trying = self.trying, within = self.lock.take(not learn)
+        cdef bytes trial = None
         cdef Job job
-        memset(&job, 0, sizeof(Job))
-        job.work, job.begin = RUN if learn else EVALUATE, begin
-        job.steps = ids.shape[0] if ids is not None else x.shape[0]
-        if job.steps == 0:
-            return
-        if ids is not None:
-            job.ids = &ids[0, 0]
-        else:
-            job.x = &x[0, 0, 0]
-        if labels is not None:
-            job.labels = &labels[0, 0]
-        if targets is not None:
-            job.targets = &targets[0, 0, 0]
-        if resets is not None:
-            job.resets = &resets[0, 0]
-        if rates is not None:
-            job.rates = &rates[0]
-        if losses is not None:
-            job.losses = &losses[0]
-        if scored is not None:
-            job.scored = &scored[0]
-        if similarity is not None:
-            job.similarity = &similarity[0, 0, 0]
-        if outputs is not None:
-            job.outputs = &outputs[0, 0, 0]
-        if learn and self.optimizer is not None and rates is None:
-            raise ValueError("an optimizer needs learning rates")
-        self.launch(&job)
+        try:
+            before = self.counters[CLOCK] + 1
+            memset(&job, 0, sizeof(Job))
+            job.work, job.begin, job.rates, job.steady = RUN if learn else EVALUATE, True, &self.rate, True
+            job.losses = NULL if losses is None else &losses[0]
+            job.scored = NULL if scored is None else &scored[0]
+            job.similarity = NULL if similarity is None else &similarity[0, 0, 0]
+            job.outputs = NULL if outputs is None else &outputs[0, 0, 0]
+            if learn and self.schedule is not None:
+                rates = self.rates_of(steps)
+                job.rates, job.steady = &rates[0], False
+            if trying:                   # a handler looks ahead while its session does
+                trial = (<char *>self.trial_stream.s)[:self.trial_size()]
+            self.trying = not learn
+            parts = iter(parts)
+            while done < steps:
+                self.lock.whole = True
+                ids, x, labels, targets, resets = next(parts)
+                self.lock.whole = False
+                if x is not None:
+                    self.need_dense()
+                job.steps = x.shape[0] if ids is None else ids.shape[0]
+                job.ids, job.x, job.labels, job.targets, job.resets = NULL, NULL, NULL, NULL, NULL
+                if ids is not None:
+                    job.ids = &ids[0, 0]
+                if x is not None:
+                    job.x = &x[0, 0, 0]
+                if labels is not None:
+                    job.labels = &labels[0, 0]
+                if targets is not None:
+                    job.targets = &targets[0, 0, 0]
+                if resets is not None:
+                    job.resets = &resets[0, 0]
+                done += job.steps
+                size = self.play_in_pieces(&job, size)
+        finally:
+            if trial is not None:
+                memcpy(self.trial_stream.s, <char *>trial, self.trial_size())
+            self.trying = trying
+            self.lock.release(within)
+        return before
+
+    cdef long play_in_pieces(self, Job *job, long size) except -1:
+        """Play a job, `size` steps and then about a tenth of a second at a time, and let signal handlers run in between.  Returns
+        the size to go on with."""
+        cdef Job piece
+        cdef double seconds
+        while job.steps > 0:
+            piece = job[0]
+            piece.steps = min(size, job.steps)
+            seconds = perf_counter()
+            self.launch(&piece)
+            seconds = max(1e-9, perf_counter() - seconds)
+            size = max(1, min(PIECE_GROWTH * size, <long>(piece.steps / (PIECES_PER_SECOND * seconds))))
+            self.skip(job, piece.steps)
+            self.lock.listen()
+        return size
+
+    cdef void skip(self, Job *job, long steps) noexcept:
+        """Leave the first steps of a job behind."""
+        cdef long lanes = steps * self.net.lanes
+        job.steps -= steps
+        job.begin = False
+        if job.ids is not NULL:
+            job.ids += lanes
+        if job.x is not NULL:
+            job.x += lanes * self.net.stages[0].inputs
+        if job.labels is not NULL:
+            job.labels += lanes
+        if job.targets is not NULL:
+            job.targets += lanes * self.outputs
+        if job.resets is not NULL:
+            job.resets += lanes
+        if not job.steady:
+            job.rates += steps
+        if job.losses is not NULL:
+            job.losses += steps
+        if job.scored is not NULL:
+            job.scored += steps
+        if job.similarity is not NULL:
+            job.similarity += 2 * steps * <long>len(self.shadows)
+        if job.outputs is not NULL:
+            job.outputs += lanes * self.outputs
+
+    cdef size_t trial_size(self) noexcept:
+        return self.net.lanes * <size_t>(self.net.k * self.net.n) * sizeof(real)
+
+    cdef double[::1] rates_of(self, long steps):
+        """Learning rates of the coming steps, asked for where an update comes, and all of them before anything changes."""
+        cdef double[::1] rates = zeros(steps)
+        cdef long t
+        for t in range(steps):
+            if self.optimizer is not None and self.is_due(self.counters[CLOCK] + 1 + t):
+                rates[t] = self.rate_at(self.counters[CLOCK] + 1 + t)
+        return rates
 
     def advance(self, const int32_t[:, ::1] ids, const real[:, :, ::1] x):
+        """The new hidden units."""
         cdef Job job
-        memset(&job, 0, sizeof(Job))
-        job.work = ADVANCE
-        if ids is not None:
-            job.ids = &ids[0, 0]
-        else:
-            job.x = &x[0, 0, 0]
-        self.launch(&job)
+        self.lock.take(False)
+        try:
+            if x is not None:
+                self.need_dense()
+            memset(&job, 0, sizeof(Job))
+            job.work = ADVANCE
+            if ids is not None:
+                job.ids = &ids[0, 0]
+            else:
+                job.x = &x[0, 0, 0]
+            self.launch(&job)
+            return self.hidden.copy()
+        finally:
+            self.lock.release(False)
 
-    def feedback(self, const real[:, ::1] delta):
+    def gradient(self, dict arrays, double[:, :, ::1] similarity):
+        """Fill arrays with the gradients of all parameters, and forget what was credited.  Whether all are finite."""
         cdef Job job
-        memset(&job, 0, sizeof(Job))
-        job.work, job.delta = FEEDBACK, &delta[0, 0]
-        self.launch(&job)
-
-    def gradient(self, double[:, :, ::1] similarity):
-        """Finish the gradients; the caller reads them and then calls `forget_gradient`.  Whether the first is finite."""
-        cdef Job job
-        memset(&job, 0, sizeof(Job))
-        job.work = GRADIENT
-        if similarity is not None:
-            job.similarity = &similarity[0, 0, 0]
-        self.launch(&job)
-        return bool(all_finite(self.parameters, self.estimator.gradient))
-
-    def forget_gradient(self):
         cdef long c
-        for c in range(self.parameters // CHUNK):
-            self.forget(self.estimator, c, True)
+        cdef bint finite
+        self.lock.take(False)
+        try:
+            memset(&job, 0, sizeof(Job))
+            job.work = GRADIENT
+            job.similarity = NULL if similarity is None else &similarity[0, 0, 0]
+            self.launch(&job)
+            finite = all_finite(self.parameters, self.estimator.gradient)
+            self.hand_out(arrays, 0)
+            for c in range(self.parameters // CHUNK):
+                self.forget(self.estimator, c, True)
+        finally:
+            self.lock.release(False)
+        return finite
 
-    def close(self):
-        """End the current step.  An estimator that takes it in may add what it still owes to the gradient, so this comes before
-        the caller writes a gradient of its own."""
-        cdef Job job
-        memset(&job, 0, sizeof(Job))
-        job.work = CLOSE
-        self.launch(&job)
+    cdef hand_out(self, dict arrays, long place):
+        """Copy the flat gradient into matrix number `place` of those arrays that there are."""
+        cdef real[:, :, ::1] out
+        cdef const real *flat
+        cdef long first, stride, rows, columns, row
+        for name, first, stride, rows, columns in self.places:
+            if name in arrays:
+                out = arrays[name]
+                flat = self.estimator.gradient + first
+                for row in range(rows):
+                    memcpy(&out[place, row, 0], flat + row * stride, columns * sizeof(real))
 
-    def apply(self, double rate):
-        """Step along the flat gradient that the caller has written, after `close`."""
+    def influence(self, dict arrays):
+        """Fill arrays [lanes * kn, rows, columns], row by row through the gradient that a row gives."""
+        cdef long kn = self.net.k * self.net.n, i
+        cdef real *credited = self.estimator.gradient
+        cdef Arena arena = Arena()
+        cdef real *room = scratch(arena, self.parameters)
+        cdef bint within = self.lock.take(True)
         cdef Job job
-        memset(&job, 0, sizeof(Job))
-        job.work, job.rates = APPLY, &rate
-        self.launch(&job)
+        try:
+            memset(&job, 0, sizeof(Job))
+            job.work = CREDIT
+            for i in range(self.net.lanes * kn):
+                memset(room, 0, self.parameters * sizeof(real))
+                memset(self.delta, 0, self.net.lanes * kn * sizeof(real))
+                self.delta[i] = 1
+                self.estimator.probing, self.estimator.gradient = True, room
+                self.launch(&job)
+                self.hand_out(arrays, i)
+                self.estimator.probing, self.estimator.gradient = False, credited
+                self.lock.listen()
+        finally:
+            self.estimator.probing, self.estimator.gradient = False, credited
+            self.lock.release(within)
+
+    def shadow(self, Estimator estimator, double cap, made, list shadows):
+        """Let another estimator watch the stream from now on; `made`, which stands for it, gets the memory of its gradient and
+        joins `shadows`."""
+        cdef Arena arena
+        self.lock.take(False)
+        try:
+            arena = self.attach(estimator, cap)
+            for name, _, code, offset, count, _ in arena.blocks:
+                if name.endswith(".kept"):
+                    made._kept = frombuffer(arena, code, int(count), int(offset))
+            shadows.append(made)
+        finally:
+            self.lock.release(False)
 
     def reset(self, const int8_t[::1] lanes):
-        cdef long b
-        self.close()
-        for b in range(self.net.lanes):
-            if lanes[b]:
-                self.clear(b)
-
-    def influence_row(self, long lane, long i):
-        """Row i (component-major) of the influence of one lane, through the gradient that it gives; the
-        caller saves and clears the flat gradient around the call."""
-        cdef long kn = self.net.k * self.net.n
         cdef Job job
-        memset(&job, 0, sizeof(Job))
-        memset(self.delta, 0, self.net.lanes * kn * sizeof(real))
-        self.delta[lane * kn + i] = 1
-        job.work = CREDIT
-        self.estimator.probing = True
-        self.launch(&job)
-        self.estimator.probing = False
+        cdef long b
+        self.lock.take(False)
+        try:
+            memset(&job, 0, sizeof(Job))
+            job.work = CLOSE
+            self.launch(&job)
+            for b in range(self.net.lanes):
+                if lanes[b]:
+                    self.clear(b)
+            self.raise_failure()
+        finally:
+            self.lock.release(False)
+
+    def state(self, bint hidden):
+        """A copy of the state [lanes, k, n], or of the hidden units alone [lanes, n]."""
+        cdef bint within = self.lock.take(True)
+        try:
+            return self.hidden.copy() if hidden else self.all_state.copy()
+        finally:
+            self.lock.release(within)
+
+    def set_state(self, const real[:, :, ::1] values):
+        """The leading components of the state [lanes, up to k, n]."""
+        cdef long kn = self.net.k * self.net.n, b
+        self.lock.take(False)
+        try:
+            for b in range(self.net.lanes):
+                memcpy(self.live.s + b * kn, &values[b, 0, 0], values.shape[1] * self.net.n * sizeof(real))
+        finally:
+            self.lock.release(False)
 
     def counts(self):
         """What health() reports."""
@@ -200,6 +337,7 @@ cdef class Engine(Usual):
             "state_not_finite": self.counters[BAD_STATE],
             "loss_not_finite": self.counters[BAD_LOSS],
             "updates_skipped": self.counters[SKIPPED],
+            "updates_scaled": 0 if self.optimizer is None or self.optimizer.outliers is NULL else self.optimizer.outliers[1],
             "shadows_capped": sum(guarded(shadow, 0) for shadow, _ in self.shadows),
             "shadows_not_finite": sum(guarded(shadow, 1) for shadow, _ in self.shadows),
         }

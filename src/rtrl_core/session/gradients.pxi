@@ -3,6 +3,9 @@
 cdef enum:
     NEAR = 1 << 16                   # bytes of a gradient that is not far when it has been read
 
+cdef double SAFE = 1e15 if RTRL_WIDTH == 32 else 1e140   # gradients whose squares are far from the end of the range
+cdef double ROOM = 1e30 if RTRL_WIDTH == 32 else 1e290   # numbers that such gradients cannot bring to the end of the range
+
 
 cdef class Gradients(Player):
     cdef void finish(self, Team team, Estimator estimator, real factor) noexcept nogil:
@@ -41,7 +44,10 @@ cdef class Gradients(Player):
             self.compare(team, shadow.next, job, t, index + 1)
 
     cdef void update(self, Team team, double rate, real factor, bint clear) noexcept nogil:
-        """One step of the optimizer along factor * gradient, skipped when that is not finite; then all gradients are cleared.
+        """One step of the optimizer along factor * gradient; then all gradients are cleared.
+
+        It is skipped, and nothing has changed, when the gradient is not finite, or when a weight or a number of the optimizer
+        would not be.  That is looked at only where a number is large enough to make it possible.
 
         A chunk is finished, used and cleared while it is in the first cache, unless the optimizer needs the gradient as a whole.
         The second pass goes backwards where the last chunks of the first are still in the first cache, and the next step begins
@@ -50,29 +56,47 @@ cdef class Gradients(Player):
         cdef long chunks = self.parameters // CHUNK, c, first = team_first(team, chunks), last = team_last(team, chunks), task
         cdef bint near = self.parameters * <long>sizeof(real) <= NEAR
         cdef real *gradient = self.estimator.gradient
-        cdef bint whole = self.optimizer.whole
-        cdef double norm, clip
+        cdef bint whole = self.optimizer.whole, fine, careful
+        cdef double norm, clip, reach = 0
         if team.rank == 0:
             self.optimizer.lr = rate     # not next to the norm: one store of both would let the step wait for the norm
         for c in range(team_first(team, chunks), team_last(team, chunks)):
             self.partial[3 * c] = scaled_norm2(CHUNK, factor, gradient + c * CHUNK, self.mask_of(c))
         team_barrier(team)
         norm = sqrt(sum_of(chunks, self.partial, 3))
-        clip = self.optimizer.clip_norm / norm if norm > self.optimizer.clip_norm else 1
+        fine = isfinite(norm)
+        clip = self.optimizer.clip(norm)
+        careful = self.optimizer.wary or norm * clip * max(1, rate) > SAFE
         if team.rank == 0:
-            self.counters[UPDATES if isfinite(norm) else SKIPPED] += 1
-            self.optimizer.norm = norm
+            self.counters[UPDATES if fine else SKIPPED] += 1
+            self.optimizer.norm, self.optimizer.usual = norm, self.optimizer.usual_norm()
             self.optimizer.begin()
         team_barrier(team)
-        if isfinite(norm) and whole:
+        if fine and (whole or careful):
             for c in range(team_first(team, chunks), team_last(team, chunks)):
                 finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
+                if careful:
+                    self.partial[3 * c] = self.optimizer.reach(self.weights, gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
             team_barrier(team)
+            if careful:
+                for c in range(chunks):
+                    reach = max(reach, self.partial[3 * c])
+                fine = isfinite(reach)
+        if fine and whole:
             self.optimizer.prepare(team, gradient, clip)
+            fine = not self.optimizer.refused
+        if team.rank == 0 and isfinite(norm):
+            if careful:
+                self.optimizer.wary = reach > ROOM
+            if fine:
+                self.optimizer.remember(norm)
+            else:
+                self.counters[UPDATES] -= 1
+                self.counters[SKIPPED] += 1
         for task in range(last - first):
             c = last - 1 - task if near else first + task
-            if isfinite(norm):
-                if not whole:
+            if fine:
+                if not (whole or careful):
                     finish_gradient(gradient + c * CHUNK, self.mask_of(c), factor)
                 self.optimizer.update(self.weights, gradient, c * CHUNK, (c + 1) * CHUNK, <real>clip)
             if clear:

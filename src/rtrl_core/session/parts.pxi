@@ -11,6 +11,8 @@ cdef enum:
     UPDATES = 5
     COUNTERS = 6
     TURN_FROM = 4                    # steps with the same weights from which on it pays to transpose them
+    PIECES_PER_SECOND = 10           # of a long run, so that Ctrl-C is heard ...
+    PIECE_GROWTH = 4                 # ... and how much longer than the last a piece may be; the first is one step
     FLOPS_PER_THREAD = 20000000      # a thread with less to do in a step need not pay; measured by bench/threads.py
 
 cdef enum Work:
@@ -25,7 +27,8 @@ cdef struct Job:
     const int32_t *labels            # [steps, lanes] or NULL
     const real *targets              # [steps, lanes, outputs] or NULL
     const int8_t *resets             # [steps, lanes] or NULL
-    const double *rates              # [steps] learning rates
+    const double *rates              # [steps] learning rates, or ...
+    bint steady                      # ... one for all steps
     double *losses                   # [steps] mean over the lanes that have a target
     double *scored                   # [steps] how many those are, or NULL
     double *similarity               # [steps, shadows, 2] cosine, relative error; or NULL
@@ -34,8 +37,8 @@ cdef struct Job:
 
 
 cdef void observe_all(Estimator estimator, Team team, bint fresh) noexcept nogil:
-    """Let the whole chain of estimators observe the current record, those that are (not) fresh."""
-    if estimator.fresh == fresh:
+    """Let the whole chain of estimators observe the current record, those that are (not) fresh or late."""
+    if (estimator.fresh or estimator.late) == fresh:
         estimator.observe(team)
     if estimator.next is not None:
         observe_all(estimator.next, team, fresh)
