@@ -66,7 +66,7 @@ def built(tmp_path_factory):
         (tree / litter).write_bytes(b"stale")
     for place in ("lib", f"lib.linux-x86_64-cpython-{sys.version_info[0]}{sys.version_info[1]}"):
         (tree / "build" / place / "rtrl_core").mkdir(parents=True)
-        (tree / "build" / platform / "rtrl_core" / "_f32_stale.so").write_bytes(b"stale")
+        (tree / "build" / place / "rtrl_core" / "_f32_stale.so").write_bytes(b"stale")
     compiler = folder / "compiler"
     compiler.write_text(COMPILER)
     compiler.chmod(0o755)
